@@ -1,0 +1,87 @@
+"""Weights and training state on disk: safetensors and JSON, never a pickle.
+
+A file is written aside and then renamed, so one that exists is whole; it carries a
+sha256 of its tensors, so one that rotted is noticed. The last two states are kept:
+a damaged one is named in a warning and the one before it is used.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+KEEP = 2  # states on disk
+
+
+class DamagedCheckpoint(ValueError):
+    """A file that cannot be trusted; the message names it."""
+
+
+def save(file: Path, tensors: dict[str, Tensor], about: dict) -> None:
+    """Write tensors and JSON data to one file, atomically."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    metadata = {"about": json.dumps(about), "sha256": digest(tensors)}
+    aside = file.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        save_file(tensors, aside, metadata)
+        aside.replace(file)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def load(file: Path) -> tuple[dict[str, Tensor], dict]:
+    """The tensors and the JSON data of a file. Raises DamagedCheckpoint."""
+    try:
+        with safe_open(file, "pt") as stored:
+            tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
+            metadata = stored.metadata() or {}
+        about = json.loads(metadata["about"])
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise DamagedCheckpoint(f"{file} is not a whole checkpoint ({error}): delete it to train again") from error
+    if digest(tensors) != metadata.get("sha256"):
+        raise DamagedCheckpoint(f"{file} does not match its own checksum: delete it to train again")
+    return tensors, about
+
+
+def digest(tensors: dict[str, Tensor]) -> str:
+    """sha256 over names, types and bytes."""
+    total = hashlib.sha256()
+    for name in sorted(tensors):
+        flat = tensors[name].contiguous().reshape(-1)
+        total.update(f"{name} {flat.dtype} {tuple(tensors[name].shape)}".encode())
+        total.update(flat.view(torch.uint8).numpy().tobytes())
+    return total.hexdigest()
+
+
+def save_state(folder: Path, step: int, tensors: dict[str, Tensor], about: dict) -> Path:
+    """Write the state at a step and drop all but the last two."""
+    file = folder / f"state-{step:09d}.safetensors"
+    save(file, tensors, about | {"step": step})
+    for old in states(folder)[:-KEEP]:
+        old.unlink(missing_ok=True)
+    return file
+
+
+def states(folder: Path) -> list[Path]:
+    """The states in a folder, oldest first."""
+    return sorted(folder.glob("state-*.safetensors")) if folder.is_dir() else []
+
+
+def latest_state(folder: Path, run: str) -> tuple[dict[str, Tensor], dict] | None:
+    """The newest whole state of a run, None where there is none; damaged ones are named in a warning."""
+    for file in reversed(states(folder)):
+        try:
+            tensors, about = load(file)
+        except DamagedCheckpoint as error:
+            warnings.warn(f"{error}; trying the one before it", stacklevel=2)
+            continue
+        if about.get("run") == run:
+            return tensors, about
+    return None

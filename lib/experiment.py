@@ -1,0 +1,214 @@
+"""The unit of work: settings in, one record out. Nothing else in the study trains or measures.
+
+Whatever a later table may need is measured before a run ends, on validation and on
+test, under every test mask, with the error of each image kept.
+
+At the quick scale a run is always done anew, so that a replay of a notebook tests
+the code and not a file. At the larger scales a finished record is read, an
+interrupted run goes on, and `rerun=True` does it again.
+"""
+
+import datetime
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import torch
+from torch import nn
+
+from lib import checkpoint, evaluate, records, training
+from lib.data import DataError, Images, load
+from lib.data.registry import SPLITS
+from lib.machine import describe, resolve_device
+from lib.masking import draw
+from lib.models import MODELS, build
+from lib.optim import StepSettings
+from lib.pixels import Shape, channel_statistics, unit_range
+from lib.progress import bar
+from lib.settings import Execution, Experiment
+from lib.streams import stream
+
+
+@dataclass(frozen=True)
+class Run:
+    """What an experiment gives back."""
+
+    record: records.Record
+    model: nn.Module | None  # None where the record was read and its weights are not on this machine
+    images: pd.DataFrame  # measures of every image
+    splits: dict[str, Images] | None  # None where the data is not at hand
+
+    def value(self, name: str, split: str = "test") -> float | None:
+        return self.record.value(name, split)
+
+
+def load_splits(experiment: Experiment, execution: Execution) -> dict[str, Images]:
+    """Training images (the subset), validation and test."""
+    common = {"root": execution.data_root, "size": experiment.image_size}
+    return {s: load(experiment.dataset, s, subset=experiment.subset if s == "train" else None, **common) for s in SPLITS}
+
+
+def run(experiment: Experiment, execution: Execution, *, need_model: bool = False) -> Run:
+    """Do an experiment, or read its record where it is done.
+
+    need_model   at the larger scales: train again where the record is here but the weights are not
+
+    Raises DataError (data missing or not those of the record), ValueError (parameters
+    that do not go together) and NotFinite (training diverged), each before a record is written.
+    """
+    done = records.find(execution.results, experiment.key)
+    if done and execution.scale != "quick" and not execution.rerun:
+        found = reread(done, experiment, execution)
+        if found.model is not None or not need_model:
+            return found
+    return perform(experiment, execution)
+
+
+def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
+    """A finished run from disk, with its weights and data where they are at hand."""
+    record = records.read(file)
+    try:
+        splits = load_splits(experiment, execution)
+    except DataError:
+        return Run(record, None, records.read_images(file), None)
+    check_data(record, splits)
+    weights = execution.checkpoints(record.key) / "model.safetensors"
+    model = None
+    if not MODELS[experiment.model].trained or weights.exists():
+        model = new_model(experiment, splits)
+        if MODELS[experiment.model].trained:
+            model.load_state_dict(checkpoint.load(weights)[0])
+        else:
+            model.fit(unit_range(splits["train"].images))
+    return Run(record, model, records.read_images(file), splits)
+
+
+def check_data(record: records.Record, splits: dict[str, Images]) -> None:
+    """Raises DataError where the data at hand is not what the record was made from."""
+    here = {split: images.sha256 for split, images in splits.items()}
+    if here != record.data.sha256:
+        raise DataError(
+            f"record {record.name} was made from other data than lies here (variant {record.data.variant}, here "
+            f"{splits['train'].variant}): use another output folder, or rerun=True to replace the record"
+        )
+
+
+def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
+    images = splits["train"].images
+    shape = Shape(*images.shape[1:], patch=experiment.patch)
+    mean, std = channel_statistics(images)
+    return build(experiment.model, experiment.options, shape, mean, std, stream(experiment.seed, "weights"))
+
+
+def perform(experiment: Experiment, execution: Execution) -> Run:
+    """Train, measure, write."""
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    device = resolve_device(execution.device)
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    splits = load_splits(experiment, execution)
+    clock = [time.perf_counter()]
+    model, history = trained_model(experiment, execution, splits, device)
+    clock.append(time.perf_counter())
+    measured, rows = measure(model, experiment, splits, device)
+    clock.append(time.perf_counter())
+    seconds = {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}
+    head, dirty = records.commit()
+    record = records.Record(
+        key=experiment.key,
+        scale=execution.scale,
+        notebook=execution.notebook,
+        parameters=experiment.identity(),
+        components=experiment.components(),
+        data=about_data(experiment, splits),
+        model=about_model(model, experiment, device),
+        metrics=measured,
+        history=history,
+        provenance=records.Provenance(
+            commit=head, dirty=dirty, versions=records.versions(), machine=describe(device), seconds=seconds, started=started
+        ),
+    )
+    if execution.scale != "quick" and MODELS[experiment.model].trained:
+        checkpoint.save(execution.checkpoints(record.key) / "model.safetensors", model.state_dict(), {"key": record.key})
+    records.write(record, rows, execution.results)
+    return Run(record, model, rows, splits)
+
+
+def trained_model(experiment: Experiment, execution: Execution, splits: dict[str, Images], device: torch.device):
+    """A model ready to be measured, and its history."""
+    model = new_model(experiment, splits)
+    family, recipe = MODELS[experiment.model], experiment.recipe
+    if not family.trained:
+        model.fit(unit_range(splits["train"].images))
+        return model, []
+    model.to(device).train()
+    settings = StepSettings(recipe.learning_rate, recipe.weight_decay, clip=recipe.clip, precision=recipe.precision)
+    grid = model.space.grid
+
+    def draw_mask(batch, generator, progress):
+        return draw(experiment.strategy, batch=batch, grid=grid, ratio=experiment.mask_ratio, generator=generator, progress=progress)
+
+    with bar(execution.progress, f"{family.label}, {experiment.strategy} {experiment.mask_ratio:g}, seed {experiment.seed}") as progress:
+        history = training.train(
+            model,
+            family.make_step(model, settings),
+            splits["train"].images,
+            splits["validation"].images,
+            draw_mask,
+            recipe,
+            seed=experiment.seed,
+            run=experiment.key,
+            folder=None if execution.scale == "quick" else execution.checkpoints(experiment.key),
+            progress=progress,
+        )
+    return model.eval(), history
+
+
+def measure(model: nn.Module, experiment: Experiment, splits: dict[str, Images], device: torch.device):
+    """All measures as split -> name -> measure, and the rows per image."""
+    shape, frames = model.space.shape, []
+    if hasattr(model, "reconstruct"):
+        for split in ("validation", "test"):
+            images = splits[split].some(experiment.evaluate_images).images
+            frames += [evaluate.per_image(model, images, mask, split, shape, device) for mask in experiment.test_masks]
+    rows = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+    measured = evaluate.summarise(rows) if frames else {}
+    if experiment.probe and hasattr(model, "embed"):
+        fewer = splits | {"train": splits["train"].some(experiment.probe_images)}
+        for split, found in evaluate.probe(model, fewer, device).items():
+            measured.setdefault(split, {}).update(found)
+    return measured, rows
+
+
+def about_data(experiment: Experiment, splits: dict[str, Images]) -> records.DataRecord:
+    return records.DataRecord(
+        name=experiment.identity()["dataset"],
+        variant=splits["train"].variant,
+        sha256={split: images.sha256 for split, images in splits.items()},
+        counts={split: len(images) for split, images in splits.items()},
+        classes=len(splits["train"].classes),
+        skipped=sum(len(images.skipped) for images in splits.values()),
+    )
+
+
+def about_model(model: nn.Module, experiment: Experiment, device: torch.device) -> records.ModelRecord:
+    family = MODELS[experiment.model]
+    return records.ModelRecord(
+        family=family.name,
+        label=family.label,
+        parameters=sum(parameter.numel() for parameter in model.parameters()),
+        flops=forward_flops(model, experiment, device) if family.trained else None,
+    )
+
+
+def forward_flops(model: nn.Module, experiment: Experiment, device: torch.device) -> int:
+    """Floating-point operations of one image's forward pass under the training mask."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    shape = model.space.shape
+    image = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
+    mask = draw(experiment.strategy, batch=1, grid=shape.grid, ratio=experiment.mask_ratio, generator=stream(0, "flops"))
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.reconstruct(image, mask.to(device))
+    return counter.get_total_flops()

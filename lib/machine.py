@@ -1,0 +1,65 @@
+"""What this machine can do, found by asking it and never by its name.
+
+`auto` picks cuda, then mps, then cpu, and bf16 autocast only where the hardware
+multiplies bf16 natively (on a CPU: AVX512-BF16 or AMX). The *resolved* precision is
+part of a record's identity, since it changes the numbers a little; the device and
+the number of threads are not.
+"""
+
+import contextlib
+import os
+import platform
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+Precision = Literal["float32", "bf16"]
+
+
+def resolve_device(wanted: str) -> torch.device:
+    """`auto`, `cpu`, `cuda`, `cuda:1` or `mps`. Raises ValueError where it is not there."""
+    if wanted == "auto":
+        wanted = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not available.get(wanted.split(":")[0], False):
+        raise ValueError(f"device {wanted!r} is not available here: use 'auto' or 'cpu'")
+    return torch.device(wanted)
+
+
+def resolve_precision(wanted: str, device: torch.device) -> Precision:
+    """`float32` and `bf16` as they are; `auto` is bf16 where the hardware is fast at it."""
+    return wanted if wanted != "auto" else "bf16" if fast_bf16(device) else "float32"
+
+
+def fast_bf16(device: torch.device) -> bool:
+    """Whether the device multiplies bf16 natively."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in ("amx_tile", "amx_bf16", "avx512_bf16"))
+
+
+def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:
+    """The context in which a forward pass runs."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def describe(device: torch.device) -> dict[str, str | int]:
+    """Processor, cores, system and accelerator for a record's provenance; no host name, no path."""
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": processor(),
+        "cores": os.cpu_count() or 1,
+        "threads": torch.get_num_threads(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
+    }
+
+
+def processor() -> str:
+    """The processor's own name where the system tells it."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"

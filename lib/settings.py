@@ -1,0 +1,105 @@
+"""What an experiment is asked to do: identity and execution.
+
+`Experiment` holds the *identity*, whatever decides the numbers, and so the record's
+key; `Execution` holds how and where it runs, and never enters a key. The key also
+covers the behaviour version of every component used, so a record made by code that
+behaved otherwise is not taken for a result of today's.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field, model_validator
+
+from lib import evaluate, metrics, records, training
+from lib.data.registry import find
+from lib.machine import resolve_device, resolve_precision
+from lib.masking import STRATEGIES
+from lib.models import MODELS
+from lib.models.registry import Config
+from lib.paths import resolve
+from lib.training import Recipe
+
+
+class Experiment(Config):
+    """Identity: what decides the numbers."""
+
+    dataset: str
+    image_size: int | None = Field(None, ge=1)  # side in pixels; None = as the set has it
+    subset: int | None = Field(None, ge=1)  # training images used; None = all
+    model: str
+    options: dict[str, Any] = Field(default_factory=dict)  # of the model's own configuration
+    patch_size: int | tuple[int, int] = 4  # side in pixels, or (height, width)
+    strategy: str = "random"  # masks of training
+    mask_ratio: float = Field(0.75, ge=0, lt=1)  # share of hidden patches in training; 0 = the unmasked control
+    test_masks: tuple[str, ...] = ("random@0.75",)  # see evaluate
+    recipe: Recipe = Recipe(epochs=0)
+    evaluate_images: int | None = Field(None, ge=1)  # images of validation and of test that are measured; None = all
+    probe_images: int | None = Field(None, ge=1)  # training images of probe and k-NN; None = all
+    probe: bool = True  # whether features are probed
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def known_names(self):
+        find(self.dataset)
+        if self.model not in MODELS:
+            raise ValueError(f"unknown model {self.model!r}: choose one of {', '.join(MODELS)}")
+        MODELS[self.model].config(**self.options)
+        for name, ratio in [(self.strategy, self.mask_ratio), *map(evaluate.parse_mask, self.test_masks)]:
+            if name not in STRATEGIES:
+                raise ValueError(f"unknown masking strategy {name!r}: choose one of {', '.join(STRATEGIES)}")
+            if ratio and not STRATEGIES[name].defined_at(ratio):
+                raise ValueError(f"strategy {name!r} is not defined at ratio {ratio}: it is for {STRATEGIES[name].ratios}")
+        return self
+
+    @property
+    def patch(self) -> tuple[int, int]:
+        return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
+
+    def components(self) -> dict[str, int]:
+        """The behaviour version of everything that the numbers depend on."""
+        strategies = {self.strategy, *(evaluate.parse_mask(name)[0] for name in self.test_masks)}
+        return {
+            f"data.{find(self.dataset)[0].name}": find(self.dataset)[0].version,
+            f"model.{self.model}": MODELS[self.model].version,
+            **{f"masking.{name}": STRATEGIES[name].version for name in sorted(strategies)},
+            "training": training.VERSION,
+            "metrics": metrics.VERSION,
+        }
+
+    def identity(self) -> dict[str, Any]:
+        """Everything as JSON data, the model's defaults spelt out, a folder by its name alone."""
+        plain = self.model_dump(mode="json")
+        plain["options"] = MODELS[self.model].config(**self.options).model_dump(mode="json")
+        base, path = find(self.dataset)
+        plain["dataset"] = f"{base.name}:{Path(path).name}" if path else base.name
+        return plain
+
+    @property
+    def key(self) -> str:
+        return records.key_of({"parameters": self.identity(), "components": self.components()})
+
+
+class Execution(Config):
+    """How and where: never part of a key."""
+
+    data_root: str = "data"
+    output: str = "reports"
+    scale: records.Scale = "quick"
+    notebook: str = ""
+    device: str = "auto"
+    threads: int | None = Field(None, ge=1)
+    rerun: bool = False
+    progress: bool = True
+
+    @property
+    def results(self) -> Path:
+        return resolve(self.output) / "results" / self.scale
+
+    def checkpoints(self, key: str) -> Path:
+        return resolve(self.output) / "checkpoints" / self.scale / key
+
+
+def settle(device: str, precision: Literal["auto", "float32", "bf16"]) -> str:
+    """The precision that `auto` stands for here; it belongs to the identity, so it is settled before a key is made."""
+    return resolve_precision(precision, resolve_device(device))
