@@ -33,6 +33,7 @@ COLOURS = {
     "grid": "#009E73",
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -63,12 +64,10 @@ def as_picture(image: Float[Tensor, "channels height width"]) -> np.ndarray:
     return image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
 
 
-def veil(images: Tensor, hidden: Tensor, tone: float = 0.5) -> Tensor:
-    """Images with hidden pixels painted grey, hatched by a lighter diagonal so that grey cannot be taken for content."""
-    height, width = images.shape[2:]
-    stripes = (torch.arange(height)[:, None] + torch.arange(width)) % 4 == 0
-    paint = torch.where(stripes, min(1.0, tone + 0.25), tone).expand_as(images)
-    return torch.where(hidden, paint, images)
+def veil(images: Float[Tensor, "count channels height width"], hidden: Tensor) -> Float[Tensor, "count 3 height width"]:
+    """Images with hidden pixels painted in one pale blue that is no content, in colour even where the images are grey."""
+    paint = torch.tensor(VEIL).reshape(3, 1, 1)
+    return torch.where(hidden, paint, images.expand(-1, 3, -1, -1))
 
 
 def picture_rows(rows: dict[str, Float[Tensor, "count channels height width"]], size: float = 0.85) -> Figure:
@@ -105,20 +104,20 @@ def lines(
 def bars(panels: dict[str, dict[str, tuple[float, float]]], names: dict[str, str] | None = None, units: Sequence[str] = ()) -> Figure:
     """Panels of horizontal bars: label -> (value, half-width of its interval or NaN)."""
     longest = max(len(values) for values in panels.values())
-    figure, axes = canvas(1, len(panels), (3.6 * len(panels) + 1.2, 0.42 * longest + 1.0), squeeze=False)
+    figure, axes = canvas(1, len(panels), (3.4 * len(panels) + 1.6, 0.36 * longest + 1.0), squeeze=False, sharey=True)
     for number, (axis, (title, values)) in enumerate(zip(axes[0], panels.items(), strict=True)):
         shown = {label: pair for label, pair in values.items() if pair[0] is not None}
         tints = [colour((names or {}).get(label, label)) for label in shown]
-        heights, halves = [p[0] for p in shown.values()], np.nan_to_num([p[1] for p in shown.values()])
-        axis.barh(list(shown), heights, xerr=halves, color=tints, error_kw={"capsize": 3})
-        for place, (height, half) in enumerate(zip(heights, halves, strict=True)):
-            axis.text(height + half, place, f" {height:.3g}", va="center", fontsize=8)
-        axis.invert_yaxis()
+        heights, halves = (np.array([pair[i] for pair in shown.values()], dtype=float) for i in (0, 1))
+        axis.barh(list(shown), heights, xerr=np.where(halves > 0, halves, np.nan), color=tints, error_kw={"capsize": 3})
+        for label, height, half in zip(shown, heights, np.nan_to_num(halves), strict=True):
+            axis.text(height + half, label, f" {height:.3g}", va="center", fontsize=8)
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.14)
         axis.set_title(title, fontsize=10, loc="left")
         if number < len(units):
             axis.set_xlabel(units[number])
+    axes[0, 0].invert_yaxis()
     return figure
 
 
@@ -127,7 +126,8 @@ def scatter(panels: dict[str, tuple[Float[Tensor, "count 2"], Tensor | None]], s
     figure, axes = canvas(1, len(panels), (size * len(panels) + 0.6, size), squeeze=False)
     for axis, (title, (points, labels)) in zip(axes[0], panels.items(), strict=True):
         points = points.detach().cpu().numpy()
-        drawn = axis.scatter(points[:, 0], points[:, 1], c="#444444" if labels is None else labels, cmap="tab10", s=5, linewidths=0)
+        tint = {"color": "#444444"} if labels is None else {"c": labels, "cmap": "tab10"}
+        drawn = axis.scatter(points[:, 0], points[:, 1], s=5, linewidths=0, **tint)
         axis.set_title(title, fontsize=10)
         axis.set_aspect("equal", adjustable="datalim")
         if labels is not None:

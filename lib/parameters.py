@@ -48,7 +48,7 @@ class NotebookParameters(BaseModel):
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
-    precision: Literal["auto", "float32", "bf16"] = "auto"
+    precision: Literal["auto", "float32", "bf16"] = "float32"
     evaluate_images: Count | None = None
     probe_images: Count | None = None
     scale: Literal["quick", "standard", "full"] = "quick"
@@ -63,6 +63,14 @@ class NotebookParameters(BaseModel):
         """Whether everything that decides the numbers has its declared value."""
         fields = type(self).model_fields
         return all(getattr(self, name) == field.default for name, field in fields.items() if name not in EXECUTION)
+
+    @property
+    def test_masks(self) -> tuple[str, ...]:
+        """On which masks models are judged: random ones at the quick scale, those of every strategy beyond it."""
+        from lib.masking import STRATEGIES
+
+        names = ["random"] if self.scale == "quick" else [n for n, s in STRATEGIES.items() if s.defined_at(self.mask_ratio)]
+        return tuple(f"{name}@{self.mask_ratio:g}" for name in names)
 
     def recipe(self, **changes):
         """How to train under these parameters."""
@@ -79,7 +87,7 @@ class NotebookParameters(BaseModel):
 
         shared = ("dataset", "image_size", "subset", "patch_size", "mask_ratio", "evaluate_images", "probe_images")
         plain = {name: getattr(self, name) for name in shared} | {"seed": getattr(self, "seed", 0)}
-        plain |= {"test_masks": (f"random@{self.mask_ratio:g}",), "recipe": self.recipe(**recipe or {})}
+        plain |= {"test_masks": self.test_masks, "recipe": self.recipe(**recipe or {})}
         return Experiment(model=model, options=options or {}, **plain | changes)
 
     def baseline(self, model: str, options: dict[str, Any] | None = None, **changes):
@@ -113,7 +121,8 @@ class AdversarialAutoencoder(NotebookParameters):
 
     dataset: str = "digits"
     patch_size: Count = 2
-    epochs: Annotated[int, Field(ge=1)] = 200
+    epochs: Annotated[int, Field(ge=1)] = 80
+    batch_size: Count = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
     hidden: Ints = (128, 128)
     discriminator: Ints = (128, 128)
@@ -122,51 +131,60 @@ class AdversarialAutoencoder(NotebookParameters):
     seed: Annotated[int, Field(ge=0)] = 1
 
 
-class ViTMAE(NotebookParameters):
-    notebook: ClassVar[str] = "03_vit_mae"
+class VisionTransformer(NotebookParameters):
+    """What notebooks with a ViT-MAE share: its size."""
 
-    dataset: str = "photos"
-    patch_size: Count = 8
-    epochs: Annotated[int, Field(ge=1)] = 8
-    batch_size: Count = 64
-    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.0015
-    evaluate_images: Count | None = 200
-    probe_images: Count | None = 1000
-    augment: Literal["none", "flip", "crop_flip"] = "flip"
     dim: Annotated[int, Field(ge=4, multiple_of=4)] = 96
     depth: Count = 3
     heads: Count = 3
     decoder_dim: Annotated[int, Field(ge=4, multiple_of=4)] = 64
     decoder_depth: Count = 1
     decoder_heads: Count = 4
-    hidden: Ints = (512,)
+    augment: Literal["none", "flip", "crop_flip"] = "none"
+
+    @property
+    def vit(self) -> dict[str, int]:
+        """Options of the ViT-MAE."""
+        return {name: getattr(self, name) for name in ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")}
+
+
+class ViTMAE(VisionTransformer):
+    notebook: ClassVar[str] = "03_vit_mae"
+
+    dataset: str = "photos"
+    patch_size: Count = 8
+    epochs: Annotated[int, Field(ge=1)] = 7
+    batch_size: Count = 64
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.0015
+    evaluate_images: Count | None = 200
+    probe_images: Count | None = 600
+    augment: Literal["none", "flip", "crop_flip"] = "flip"
+    hidden: Ints = (256,)
     latent: Count = 64
     seed: Annotated[int, Field(ge=0)] = 1
 
 
-class MaskingStrategies(NotebookParameters):
+class MaskingStrategies(VisionTransformer):
     notebook: ClassVar[str] = "04_masking_strategies"
 
     dataset: str = "digits"
     patch_size: Count = 1
-    epochs: Annotated[int, Field(ge=1)] = 150
+    epochs: Annotated[int, Field(ge=1)] = 80
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.002
-    augment: Literal["none", "flip", "crop_flip"] = "none"
     model: Literal["autoencoder", "mae"] = "autoencoder"
     hidden: Ints = (256, 128)
     latent: Count = 32
-    dim: Annotated[int, Field(ge=4, multiple_of=4)] = 128
-    depth: Count = 4
-    heads: Count = 4
-    decoder_dim: Annotated[int, Field(ge=4, multiple_of=4)] = 64
-    decoder_depth: Count = 1
-    decoder_heads: Count = 4
     strategies: Names = ("random", "block", "grid")
     ratios: Ratios = (0.25, 0.5, 0.9)
     seeds: Ints = (1, 2, 3)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """Options of the model that is trained under every strategy."""
+        return self.vit if self.model == "mae" else {"hidden": self.hidden, "latent": self.latent}
 
-SCHEMAS = {schema.notebook: schema for schema in NotebookParameters.__subclasses__()}
+
+SCHEMAS = {schema.notebook: schema for schema in (VanillaAutoencoder, AdversarialAutoencoder, ViTMAE, MaskingStrategies)}
 
 
 def check(notebook: str, names: dict[str, Any]) -> NotebookParameters:

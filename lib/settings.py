@@ -96,6 +96,10 @@ class Execution(Config):
     def results(self) -> Path:
         return resolve(self.output) / "results" / self.scale
 
+    @property
+    def figures(self) -> Path:
+        return resolve(self.output) / "figures" / self.scale
+
     def checkpoints(self, key: str) -> Path:
         return resolve(self.output) / "checkpoints" / self.scale / key
 

@@ -10,6 +10,7 @@ import pandas as pd
 
 from lib.experiment import Run
 from lib.intervals import t_interval
+from lib.paths import REPORTS
 from lib.records import Record
 
 MEASURES = {
@@ -56,6 +57,39 @@ def published(records: list[Record]) -> pd.DataFrame:
             dict(zip(keys, group, strict=True)) | {"mean": mean, "half_width": half, "seeds": len(part), "n": int(part["n"].iloc[0])}
         )
     return pd.DataFrame(table).round({"mean": 4, "half_width": 4})
+
+
+def read_published(scale: str = "standard") -> pd.DataFrame:
+    """The published table of a scale; empty where none has been published."""
+    file = REPORTS / "tables" / f"{scale}.csv"
+    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+
+
+def published_view(measures: dict[str, str], split: str = "test", scale: str = "standard", **rows: object) -> pd.DataFrame:
+    """Published means with intervals as text, a row per configuration: `measures` maps names to titles, `rows` select."""
+    table = read_published(scale)
+    if table.empty:
+        return table
+    table = table[(table["split"] == split) & table["measure"].isin(measures)]
+    for column, wanted in rows.items():
+        table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
+    table = table.assign(text=[with_interval(*pair) for pair in zip(table["mean"], table["half_width"], strict=True)])
+    table["training"] = [trained_as(*row) for row in table[["label", "strategy", "mask_ratio", "loss_on"]].itertuples(index=False)]
+    wide = table.pivot_table(index=["training", "seeds"], columns="measure", values="text", aggfunc="first", sort=False)
+    return wide.reindex(columns=[name for name in measures if name in wide]).rename(columns=measures).fillna("").reset_index()
+
+
+def with_interval(mean: float, half_width: float) -> str:
+    """A mean and, over several seeds, the half-width of its interval."""
+    digits = 2 if abs(mean) >= 2 else 3
+    return f"{mean:.{digits}f}" if pd.isna(half_width) else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+def trained_as(label: str, strategy: str, mask_ratio: float, loss_on: str) -> str:
+    """How a model was trained, in words; a baseline is its label."""
+    if loss_on == "none":
+        return label
+    return f"{label}, not masked" if mask_ratio == 0 else f"{label}, {strategy} {mask_ratio:.0%}"
 
 
 def configuration(record: Record) -> dict[str, object]:

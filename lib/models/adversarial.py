@@ -11,6 +11,7 @@ Masked like the vanilla autoencoder: the encoder sees hidden patches blanked, an
 its codes of *masked* images are held against the prior. `mask` is True = hidden.
 """
 
+from dataclasses import replace
 from math import pi
 from typing import Literal
 
@@ -25,6 +26,7 @@ from lib.models.registry import Config, Sizes, family
 from lib.optim import Step, StepSettings, Update
 from lib.pixels import PixelSpace, Region
 
+ADVERSARIAL_BETAS = (0.5, 0.99)  # less momentum than reconstruction: the two players' aims keep moving (Radford et al. 2016)
 Prior = Literal["gaussian", "mixture", "swiss_roll"]
 
 
@@ -62,12 +64,12 @@ class AdversarialStep(Step):
 
     def __init__(self, model: "AdversarialAutoencoder", settings: StepSettings):
         super().__init__(model, settings)
-        rate = model.config.adversary_rate
+        rate, adversarial = model.config.adversary_rate, replace(settings, betas=ADVERSARIAL_BETAS, weight_decay=0.0)
         both = [*model.encoder.parameters(), *model.decoder.parameters()]
         self.updates = {
             "reconstruction": Update(both, settings),
-            "discriminator": Update(model.discriminator.parameters(), settings, rate),
-            "generator": Update(model.encoder.parameters(), settings, rate),
+            "discriminator": Update(model.discriminator.parameters(), adversarial, rate),
+            "generator": Update(model.encoder.parameters(), adversarial, rate),
         }
 
     def __call__(self, images: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
