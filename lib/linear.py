@@ -19,9 +19,7 @@ def decoder_span(model: nn.Module, latent: int) -> Float[Tensor, "pixels latent"
     return patchify(moved, model.space.shape.patch).flatten(1).T.cpu()
 
 
-def principal_angles(
-    first: Float[Tensor, "pixels first"], second: Float[Tensor, "pixels second"]
-) -> Float[Tensor, " angles"]:
+def principal_angles(first: Float[Tensor, "pixels first"], second: Float[Tensor, "pixels second"]) -> Float[Tensor, " angles"]:
     """The angles between two column spans in degrees, smallest first."""
     bases = [torch.linalg.qr(span.double()).Q for span in (first, second)]
     cosines = torch.linalg.svdvals(bases[0].T @ bases[1]).clamp(-1, 1)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 EXECUTION = ("data_root", "output", "device", "threads", "rerun")  # how, not what: claims do not depend on them
 
+AllOr = Annotated[int, Field(ge=0)]  # 0 stands for "all" or "as it is"
 Ratio = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -41,21 +42,21 @@ class NotebookParameters(BaseModel):
     notebook: ClassVar[str]
 
     dataset: str
-    image_size: Count | None = None
-    subset: Count | None = None
+    image_size: AllOr = 0
+    subset: AllOr = 0
     patch_size: Count
     mask_ratio: Annotated[float, Field(gt=0, lt=1)] = 0.75
     epochs: Annotated[int, Field(ge=1)]
     batch_size: Count = 128
     learning_rate: Annotated[float, Field(gt=0, lt=1)]
     precision: Literal["auto", "float32", "bf16"] = "float32"
-    evaluate_images: Count | None = None
-    probe_images: Count | None = None
+    evaluate_images: AllOr = 0
+    probe_images: AllOr = 0
     scale: Literal["quick", "standard", "full"] = "quick"
     data_root: str = "data"
     output: str = "reports"
     device: str = "auto"
-    threads: Count | None = None
+    threads: AllOr = 0
     rerun: bool = False
 
     @property
@@ -85,8 +86,8 @@ class NotebookParameters(BaseModel):
         """One experiment under these parameters; `changes` are identity fields, `recipe` fields of the recipe."""
         from lib.settings import Experiment
 
-        shared = ("dataset", "image_size", "subset", "patch_size", "mask_ratio", "evaluate_images", "probe_images")
-        plain = {name: getattr(self, name) for name in shared} | {"seed": getattr(self, "seed", 0)}
+        plain = {name: getattr(self, name) for name in ("dataset", "patch_size", "mask_ratio")} | {"seed": getattr(self, "seed", 0)}
+        plain |= {name: getattr(self, name) or None for name in ("image_size", "subset", "evaluate_images", "probe_images")}
         plain |= {"test_masks": self.test_masks, "recipe": self.recipe(**recipe or {})}
         return Experiment(model=model, options=options or {}, **plain | changes)
 
@@ -100,7 +101,8 @@ class NotebookParameters(BaseModel):
         """The execution parameters, for `experiment.run`."""
         from lib.settings import Execution
 
-        return Execution(notebook=self.notebook, scale=self.scale, **{name: getattr(self, name) for name in EXECUTION})
+        plain = {name: getattr(self, name) for name in EXECUTION} | {"threads": self.threads or None}
+        return Execution(notebook=self.notebook, scale=self.scale, **plain)
 
 
 class VanillaAutoencoder(NotebookParameters):
@@ -156,8 +158,8 @@ class ViTMAE(VisionTransformer):
     epochs: Annotated[int, Field(ge=1)] = 7
     batch_size: Count = 64
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.0015
-    evaluate_images: Count | None = 200
-    probe_images: Count | None = 600
+    evaluate_images: AllOr = 200
+    probe_images: AllOr = 600
     augment: Literal["none", "flip", "crop_flip"] = "flip"
     hidden: Ints = (256,)
     latent: Count = 64

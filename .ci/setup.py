@@ -1,0 +1,77 @@
+"""Make .venv from requirements.lock: `make setup` calls this, any Python can read it.
+
+Checks first and in plain words (Python 3.11 to 3.13, a writable place, disk), then
+installs the lock with its hashes through uv, then this project without dependencies.
+With OWN_TORCH=1 the torch and torchvision that already lie in .venv stay, and the
+lock's CUDA packages are left out: the way to a CPU-only set-up on Linux.
+"""
+
+from __future__ import print_function
+
+import os
+import shutil
+import subprocess
+import sys
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+VENV = os.path.join(ROOT, ".venv")
+PYTHON = os.path.join(VENV, "bin", "python")
+NEEDED_GB = 8
+HEAVY = ("torch", "torchvision", "triton", "nvidia-", "cuda-")
+
+
+def fail(message):
+    sys.stderr.write("set-up: " + message + "\n")
+    sys.exit(1)
+
+
+def check():
+    if not (3, 11) <= sys.version_info[:2] <= (3, 13):
+        found = ".".join(map(str, sys.version_info[:3]))
+        fail("Python 3.11, 3.12 or 3.13 is needed, this is %s. Give another: make PYTHON=python3.12 ..." % found)
+    if not os.access(ROOT, os.W_OK):
+        fail("%s cannot be written to: clone the repository into a folder of yours and run make there" % ROOT)
+    free = shutil.disk_usage(ROOT).free / 1e9
+    if not os.path.exists(PYTHON) and free < NEEDED_GB:
+        fail("about %d GB of disk are needed in %s, %.1f GB are free" % (NEEDED_GB, ROOT, free))
+
+
+def run(*command):
+    if subprocess.call(command, cwd=ROOT) != 0:
+        fail("this command failed, see above: " + " ".join(command))
+
+
+def without_torch(lock):
+    """The lock less torch and what only its CUDA build needs."""
+    kept, keep = [], True
+    for line in lock.splitlines():
+        if line and not line[0].isspace():
+            keep = not line.startswith(tuple(name if name.endswith("-") else name + "==" for name in HEAVY))
+        if keep:
+            kept.append(line)
+    return "\n".join(kept) + "\n"
+
+
+def main():
+    check()
+    if not os.path.exists(PYTHON):
+        run(sys.executable, "-m", "venv", VENV)
+    if not os.path.exists(os.path.join(VENV, "bin", "uv")):
+        run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
+    lock = "requirements.lock"
+    if os.environ.get("OWN_TORCH"):
+        if subprocess.call([PYTHON, "-c", "import torch, torchvision"]) != 0:
+            fail("OWN_TORCH is set but .venv has no working torch and torchvision: install your build of both there first")
+        with open(os.path.join(ROOT, lock)) as stream:
+            kept = without_torch(stream.read())
+        lock = os.path.join(VENV, "requirements-own-torch.txt")
+        with open(lock, "w") as stream:
+            stream.write(kept)
+    uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps"]
+    run(*(uv + ["--require-hashes", "-r", lock]))
+    run(*(uv + ["-e", "."]))
+    open(os.path.join(VENV, ".ready"), "w").close()
+
+
+if __name__ == "__main__":
+    main()
