@@ -22,6 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from lib.paths import ROOT
 
 Scale = Literal["quick", "standard", "full"]
+CODE = ("lib", "notebooks", "pyproject.toml", "requirements.lock")  # what a result depends on
 PACKAGES = ("torch", "numpy", "scikit-image", "scikit-learn", "pillow")
 
 
@@ -159,10 +160,10 @@ def versions() -> dict[str, str]:
 
 
 def commit() -> tuple[str | None, bool | None]:
-    """The commit of this checkout and whether the tree differs from it; None outside a checkout."""
+    """The commit of this checkout and whether the code that makes results differs from it; None outside a checkout."""
     try:
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, timeout=20)
-        changes = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, timeout=20)
+        changes = subprocess.run(["git", "status", "--porcelain", "--", *CODE], cwd=ROOT, capture_output=True, text=True, timeout=20)
     except (OSError, subprocess.TimeoutExpired):
         return None, None
     return (head.stdout.strip(), bool(changes.stdout.strip())) if head.returncode == 0 else (None, None)

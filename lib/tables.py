@@ -25,13 +25,16 @@ MEASURES = {
 FEATURES = {"probe_accuracy": "linear probe", "knn_accuracy": "k-NN"}
 
 
-def comparison(runs: dict[str, Run], mask: str, split: str = "test", measures: tuple[str, ...] = tuple(MEASURES)) -> pd.DataFrame:
-    """A row per run: reconstruction under one test mask, and what its features are good for."""
+def row(record: Record, mask: str, split: str = "test", measures: tuple[str, ...] = tuple(MEASURES)) -> dict[str, float | None]:
+    """Titles and values of one record under one test mask, and what its features are good for."""
     columns = {MEASURES[name]: f"{mask}/{name}" for name in measures} | {title: name for name, title in FEATURES.items()}
-    rows = {}
-    for label, run in runs.items():
-        found = run.record.metrics.get(split, {})
-        rows[label] = {title: found[name].value if name in found else None for title, name in columns.items()}
+    found = record.metrics.get(split, {})
+    return {title: found[name].value if name in found else None for title, name in columns.items()}
+
+
+def comparison(runs: dict[str, Run], mask: str, split: str = "test", measures: tuple[str, ...] = tuple(MEASURES)) -> pd.DataFrame:
+    """A row per run under one test mask."""
+    rows = {label: row(run.record, mask, split, measures) for label, run in runs.items()}
     return pd.DataFrame(rows).T.astype(float).round(3).dropna(axis=1, how="all")
 
 

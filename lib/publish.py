@@ -1,0 +1,85 @@
+"""Published tables, README's table and its figure, from committed records: `python -m lib.publish`.
+
+Whoever adds runs of a larger scale runs this once and commits the result; a test
+holds what is committed to what this writes. Nothing here trains.
+"""
+
+import re
+
+import pandas as pd
+
+from lib import records, tables
+from lib.paths import REPORTS, ROOT
+
+SCALES = ("standard", "full")
+FEW = {"random@0.75/psnr_hidden": "PSNR hidden [dB]", "random@0.75/ssim_hidden": "SSIM hidden"} | tables.FEATURES
+GAPS = {f"{name}@0.75/psnr_hidden": f"PSNR hidden, {name} gaps [dB]" for name in ("random", "block", "grid")} | tables.FEATURES
+VIEWS = {
+    "Three families and what they have to beat": {"measures": FEW, "strategy": "random"},
+    "The ViT-MAE under three strategies": {"measures": GAPS, "model": "mae"},
+}
+START, END = "<!-- table: written by make publish -->", "<!-- end of table -->"
+
+
+def table(scale: str) -> str:
+    """The published table of a scale as CSV text; empty where there is no record."""
+    found = tables.published(records.read_all(REPORTS / "results" / scale))
+    return "" if found.empty else found.to_csv(index=False, lineterminator="\n")
+
+
+def readme_tables() -> str:
+    """The published views in Markdown."""
+    parts = []
+    for title, view in VIEWS.items():
+        frame = tables.published_view(**view)
+        if not frame.empty:
+            parts.append(f"**{title}**\n\n{markdown(frame)}\n")
+    return "\n".join(parts)
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def readme(text: str) -> str:
+    """README with its tables between the two markers brought up to date."""
+    return re.sub(f"{START}.*{END}", lambda _: f"{START}\n\n{readme_tables()}\n{END}", text, flags=re.DOTALL)
+
+
+def figure():
+    """README's figure: filling gaps and knowing what is seen, side by side."""
+    from lib import figures
+
+    chosen = tables.read_published()
+    chosen = chosen[(chosen["split"] == "test") & (chosen["strategy"] == "random")]
+    panels, tints = {}, {}
+    for measure, title in (("random@0.75/psnr_hidden", "Filling the gaps"), ("probe_accuracy", "Knowing what is seen")):
+        rows = chosen[chosen["measure"] == measure]
+        labels = [tables.trained_as(*row) for row in rows[["label", "strategy", "mask_ratio", "loss_on"]].itertuples(index=False)]
+        panels[title] = dict(zip(labels, zip(rows["mean"], rows["half_width"], strict=True), strict=True))
+        tints |= dict(zip(labels, rows["model"], strict=True))
+    order = sorted(tints, key=lambda label: -panels["Knowing what is seen"].get(label, (0, 0))[0])
+    panels = {title: {label: values.get(label, (None, None)) for label in order} for title, values in panels.items()}
+    return figures.bars(panels, tints, ["PSNR on hidden test pixels [dB]", "accuracy of a linear probe"])
+
+
+def main() -> None:
+    for scale in SCALES:
+        text = table(scale)
+        if text:
+            (REPORTS / "tables").mkdir(parents=True, exist_ok=True)
+            (REPORTS / "tables" / f"{scale}.csv").write_text(text)
+    page = ROOT / "README.md"
+    page.write_text(readme(page.read_text()))
+    if not tables.read_published().empty:
+        drawn = figure()
+        (REPORTS / "figures").mkdir(parents=True, exist_ok=True)
+        drawn.savefig(REPORTS / "figures" / "published.svg", metadata={"Date": None})
+        drawn.savefig(REPORTS / "figures" / "published.png", dpi=144)
+    print("wrote", ", ".join(f"reports/tables/{scale}.csv" for scale in SCALES if table(scale)) or "nothing: there is no record to publish")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""One self-contained page: `python -m lib.report` runs the notebooks, then writes reports/index.html.
+
+Figures with their captions and alt texts, tables from the records of the quick
+scale, published tables of larger runs, links to the executed notebooks and where the
+numbers come from. Nothing on the page refers to another site. Exits with 1 where a
+notebook failed; its section says so, with the cell and the error.
+"""
+
+import base64
+import json
+import sys
+from pathlib import Path
+
+import jinja2
+import nbformat
+import pandas as pd
+
+from lib import records, tables
+from lib.notebooks import EXECUTED, Execution, all_notebooks, execute
+from lib.paths import REPORTS
+
+TEMPLATES = Path(__file__).parent / "templates"
+FIGURES, RESULTS = REPORTS / "figures" / "quick", REPORTS / "results" / "quick"
+
+
+def title_of(notebook: Path) -> str:
+    """The first heading of a notebook."""
+    first = nbformat.read(notebook, as_version=4).cells[0].source
+    return first.splitlines()[0].lstrip("# ")
+
+
+def figures_of(prefix: str) -> list[dict[str, str]]:
+    """The saved figures whose names begin with a notebook's number."""
+    found = []
+    for about in sorted(FIGURES.glob(f"{prefix}-*.json"), key=lambda file: file.stat().st_mtime):
+        svg = about.with_suffix(".svg")
+        if svg.exists():
+            found.append(json.loads(about.read_text()) | {"svg": base64.b64encode(svg.read_bytes()).decode()})
+    return found
+
+
+def table_of(found: list[records.Record]) -> list[dict[str, str]]:
+    """A notebook's runs: one table for each test mask, a row a run."""
+    masks = sorted({name.split("/")[0] for record in found for name in record.metrics.get("test", {}) if "/" in name})
+    made = []
+    for mask in masks:
+        chosen = [record for record in found if any(name.startswith(f"{mask}/") for name in record.metrics.get("test", {}))]
+        frame = pd.DataFrame({describe(record): tables.row(record, mask) for record in chosen}).T.dropna(axis=1, how="all")
+        html = frame.to_html(na_rep="", float_format=lambda value: f"{value:.3g}", border=0)
+        made.append({"title": f"Test images under {mask}", "html": html})
+    return made
+
+
+def describe(record: records.Record) -> str:
+    """A run in a few words: what distinguishes it from its neighbours in a table."""
+    parameters, options = record.parameters, record.parameters["options"]
+    words = [tables.trained_as(record.model.label, parameters["strategy"], parameters["mask_ratio"], options.get("loss_on", "none"))]
+    words += [f"{options[name]} numbers" for name in ("latent", "components") if name in options]
+    words += [str(options["prior"])] if "prior" in options else []
+    words += ["linear"] if options.get("hidden") == [] else []
+    words += ["normalised target"] if options.get("normalise_target") else []
+    if options.get("loss_on"):
+        words += [f"{parameters['recipe']['epochs']} epochs", f"seed {parameters['seed']}"]
+    return ", ".join(words)
+
+
+def write_html(notebook: Path) -> None:
+    """The executed notebook as a page of its own."""
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(template_file=str(TEMPLATES / "notebook.html.j2"), extra_template_basedirs=[str(TEMPLATES)])
+    page, _ = exporter.from_filename(str(EXECUTED / notebook.name))
+    records.replace_file(EXECUTED / f"{notebook.stem}.html", lambda aside: aside.write_text(page))
+
+
+def published_tables() -> list[dict[str, str]]:
+    """The published views, as in README."""
+    from lib.publish import VIEWS
+
+    views = {title: tables.published_view(**view) for title, view in VIEWS.items()}
+    return [{"title": title, "html": view.to_html(index=False, border=0)} for title, view in views.items() if not view.empty]
+
+
+def page(executions: list[Execution]) -> str:
+    """The report as HTML; everything that is text is escaped."""
+    found = records.read_all(RESULTS)
+    parts = []
+    for notebook, execution in zip(all_notebooks(), executions, strict=True):
+        own = [record for record in found if record.notebook == notebook.stem]
+        about = {"name": notebook.stem, "title": title_of(notebook), "seconds": execution.seconds, "error": execution.error}
+        parts.append(about | {"figures": figures_of(notebook.stem[:2]), "tables": table_of(own)})
+    last = max(found, key=lambda record: record.provenance.started, default=None)
+    where = last.provenance.model_dump() if last else {"machine": {}, "versions": {}, "commit": None, "dirty": None}
+    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
+    for part in parts:
+        part["tables"] = [table | {"html": safe(table["html"])} for table in part["tables"]]
+    return environment.get_template("page.html.j2").render(
+        parts=parts,
+        published=[table | {"html": safe(table["html"])} for table in published_tables()],
+        count=len(found),
+        machine=", ".join(f"{name} {value}" for name, value in where["machine"].items()),
+        versions=", ".join(f"{name} {value}" for name, value in where["versions"].items()),
+        commit=where["commit"],
+        dirty=where["dirty"],
+    )
+
+
+def safe(html: str):
+    """A table that pandas has made, and escaped."""
+    import markupsafe
+
+    return markupsafe.Markup(html)
+
+
+def main() -> int:
+    executions = [execute(notebook) for notebook in all_notebooks()]
+    for notebook in all_notebooks():
+        copy, rendered = EXECUTED / notebook.name, EXECUTED / f"{notebook.stem}.html"
+        if copy.exists() and (not rendered.exists() or rendered.stat().st_mtime < copy.stat().st_mtime):
+            write_html(notebook)
+    html = page(executions)
+    records.replace_file(REPORTS / "index.html", lambda aside: aside.write_text(html))
+    print("wrote", (REPORTS / "index.html").relative_to(REPORTS.parent))
+    return int(any(execution.error for execution in executions))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
