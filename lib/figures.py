@@ -84,7 +84,7 @@ def picture_rows(rows: dict[str, Float[Tensor, "count channels height width"]], 
 
 
 def lines(
-    series: dict[str, tuple[Sequence[float], Sequence[float]]], x: str, y: str, names: dict[str, str] | None = None, log_x=False
+    series: dict[str, tuple[Sequence[float | int], Sequence[float]]], x: str, y: str, names: dict[str, str] | None = None, log_x=False
 ) -> Figure:
     """Curves with markers; `names` maps a label to the method whose colour it has."""
     figure, axis = canvas()

@@ -72,7 +72,8 @@ def what_failed(copy: Path, output: str) -> str:
         cells = nbformat.read(copy, as_version=4).cells
     except (OSError, ValueError):
         return output[-2000:]
-    for number, cell in enumerate(cells):
+    own = [cell for cell in cells if not {"papermill-error-cell-tag", "injected-parameters"} & set(cell.metadata.get("tags", []))]
+    for number, cell in enumerate(own):
         for error in (o for o in cell.get("outputs", []) if o.output_type == "error"):
             return f"cell {number} ({cell.id}): {error.ename}: {error.evalue}"
     return output[-2000:]

@@ -64,7 +64,7 @@ class State:
     epoch_start: Tensor | None = None  # the order stream's state when the current epoch began
     sums: dict[str, float] = field(default_factory=dict)  # losses since the last row of the history
     counted: int = 0
-    history: list[dict[str, float]] = field(default_factory=list)
+    history: list[dict[str, float | int]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
     best_loss: float = math.inf
 
@@ -89,7 +89,7 @@ def train(
     run: str = "",
     folder: Path | None = None,
     progress: Callable[[int, int, dict], None] = lambda step, total, row: None,
-) -> list[dict[str, float]]:
+) -> list[dict[str, float | int]]:
     """Train `model` in place by `step` and return the history, one row per validation.
 
     images, validation   uint8, kept on the model's device as they are
@@ -161,7 +161,7 @@ def collect(recent: list[dict[str, Tensor]], state: State, recipe: Recipe, total
     recent.clear()
 
 
-def close_row(model, step, state, validation, masks, recipe: Recipe, total: int) -> dict[str, float]:
+def close_row(model, step, state, validation, masks, recipe: Recipe, total: int) -> dict[str, float | int]:
     """One row of the history: mean training losses since the last row, and the validation loss; keeps the best."""
     row = {"step": state.step, "learning_rate": recipe.learning_rate * rate_factor(state.step - 1, total, recipe.warmup)}
     row |= {name: value / state.counted for name, value in state.sums.items()}

@@ -20,11 +20,13 @@ from safetensors.torch import save_file
 from lib.data.registry import Images
 from lib.paths import DATA
 
+FOLDER = DATA / "cache"
 
-def cached(made_from: object, make: Callable[[], Images], folder: Path = DATA / "cache") -> Images:
+
+def cached(made_from: object, make: Callable[[], Images]) -> Images:
     """The images that `make` gives, from the cache where they lie there. `made_from` is JSON data."""
     name = hashlib.sha256(json.dumps(made_from, sort_keys=True).encode()).hexdigest()[:32]
-    file = folder / f"{name}.safetensors"
+    file = FOLDER / f"{name}.safetensors"
     try:
         return read(file)
     except (OSError, SafetensorError, KeyError, TypeError, json.JSONDecodeError):

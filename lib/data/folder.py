@@ -64,9 +64,9 @@ def share_of(split: Split, count: int, has_test: bool) -> list[int]:
 
 def pictures_in(place: Path) -> list[tuple[str, Path]]:
     """(class, file) of every picture, sorted; one level of classes, or none (class "")."""
-    inside = [child for child in sorted(place.iterdir()) if child.is_dir() and not child.name.startswith(".")]
-    places = [(child.name, child) for child in inside if child.resolve().is_relative_to(place.resolve())] or [("", place)]
-    found = [(name, file) for name, child in places for file in sorted(child.iterdir()) if is_picture(file, place)]
+    inside = [child for child in sorted(place.iterdir()) if child.is_dir() and not child.is_symlink() and not child.name.startswith(".")]
+    found = [(child.name, file) for child in inside for file in sorted(child.iterdir()) if is_picture(file, place)]
+    found = found or [("", file) for file in sorted(place.iterdir()) if is_picture(file, place)]
     if not found:
         raise DataError(f"no picture ({', '.join(sorted(SUFFIXES))}) in {place} or in folders one level below it")
     return found

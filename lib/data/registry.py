@@ -83,7 +83,7 @@ def find(name: str) -> tuple[DataSet, str]:
     return DATASETS[base], path
 
 
-def load(name: str, split: Split, root: str | Path = "data", size: int | None = None, subset: int | None = None) -> Images:
+def load(name: str, split: str, root: str | Path = "data", size: int | None = None, subset: int | None = None) -> Images:
     """Read one split of a data set.
 
     name    a registered name, or `folder:PATH` for your own images

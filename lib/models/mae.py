@@ -63,15 +63,15 @@ class MaskedAutoencoder(nn.Module):
 
     def encode(
         self, images: Float[Tensor, "batch channels height width"], mask: Bool[Tensor, "batch tokens"] | None = None
-    ) -> Float[Tensor, "batch 1+visible dim"]:
-        """[CLS] and the visible patches through the encoder; no mask means that all are visible."""
+    ) -> Float[Tensor, "batch seen dim"]:
+        """[CLS] and the visible patches through the encoder (seen = 1 + visible); no mask means that all are visible."""
         tokens = self.tokens(images)
         if mask is not None:
             tokens = take(tokens, visible_indices(mask)[0])  # batch visible dim
         return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
 
     def decode(
-        self, latents: Float[Tensor, "batch 1+visible dim"], mask: Bool[Tensor, "batch tokens"]
+        self, latents: Float[Tensor, "batch seen dim"], mask: Bool[Tensor, "batch tokens"]
     ) -> Float[Tensor, "batch tokens pixels"]:
         """Predicted patches, hidden and visible ones, in reading order."""
         x = self.decoder_embedding(latents)

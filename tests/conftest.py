@@ -1,0 +1,38 @@
+"""Shapes are checked in tests: every function of `lib` is wrapped by jaxtyping and beartype."""
+
+from jaxtyping import install_import_hook
+
+_hook = install_import_hook("lib", "beartype.beartype")
+
+import pytest  # noqa: E402
+import torch  # noqa: E402
+
+from lib.pixels import Shape  # noqa: E402
+from lib.streams import stream  # noqa: E402
+
+SHAPES = [Shape(1, 8, 8, (2, 2)), Shape(3, 16, 12, (4, 2)), Shape(2, 9, 15, (3, 5))]
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """Decoded images of a test are not cached in the repository."""
+    from lib.data import cache
+
+    monkeypatch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture
+def generator() -> torch.Generator:
+    return stream(0, "test")
+
+
+@pytest.fixture(params=SHAPES, ids=lambda s: f"{s.channels}x{s.height}x{s.width}")
+def shape(request) -> Shape:
+    """Square, rectangular, and odd images and patches."""
+    return request.param
+
+
+@pytest.fixture
+def images(shape, generator) -> torch.Tensor:
+    """A batch of five images in [0, 1]."""
+    return torch.rand(5, shape.channels, shape.height, shape.width, generator=generator)

@@ -1,0 +1,140 @@
+import pytest
+import torch
+
+from lib import experiment, records
+from lib.data import DataError
+from lib.experiment import run
+from lib.settings import Execution, Experiment
+from lib.training import Recipe
+
+SMALL = {
+    "dataset": "digits", "subset": 64, "patch_size": 2, "evaluate_images": 12, "probe_images": 60,
+    "options": {"hidden": (8,), "latent": 3}, "recipe": Recipe(epochs=2, batch_size=16, evaluations=2),
+}  # fmt: skip
+
+
+def small(model="autoencoder", **changes):
+    return Experiment(model=model, **SMALL | changes)
+
+
+@pytest.fixture
+def where(tmp_path):
+    return Execution(output=str(tmp_path), scale="standard", notebook="test", progress=False)
+
+
+def test_a_run_leaves_a_record_with_every_measure_on_validation_and_test(where):
+    done = run(small(test_masks=("random@0.75", "none")), where)
+    for split in ("validation", "test"):
+        names = set(done.record.metrics[split])
+        for region in ("hidden", "visible", "all"):
+            assert {f"random@0.75/psnr_{region}", f"random@0.75/ssim_{region}"} <= names
+        assert {"probe_accuracy", "knn_accuracy", "none/psnr_all"} <= names
+        assert done.record.metrics[split]["random@0.75/psnr_hidden"].n == 12
+    assert len(done.images) == 2 * 2 * 12
+    assert done.record.model.parameters == sum(p.numel() for p in done.model.parameters()) and done.record.model.flops > 0
+    assert done.record.data.counts == {"train": 64, "validation": 300, "test": 300}
+    assert records.read(records.find(where.results, done.record.key)) == done.record
+
+
+def test_no_path_of_this_machine_enters_a_record(where, tmp_path):
+    from PIL import Image
+
+    for number in range(20):
+        Image.new("RGB", (8, 8), (number * 10, 0, 0)).save(tmp_path / f"{number}.png")
+    done = run(small("mean_fill", dataset=f"folder:{tmp_path}", options={}, probe=False), where)
+    assert str(tmp_path) not in done.record.model_dump_json() and done.record.parameters["dataset"] == f"folder:{tmp_path.name}"
+
+
+def test_a_finished_run_is_read_and_gives_the_same_predictions(where, monkeypatch):
+    first = run(small(), where)
+    monkeypatch.setattr(experiment, "perform", lambda *arguments: pytest.fail("trained again"))
+    again = run(small(), where, need_model=True)
+    assert again.record == first.record
+    x, mask = torch.rand(3, 1, 8, 8), torch.tensor([[True] * 8 + [False] * 8] * 3)
+    assert torch.equal(again.model.reconstruct(x, mask), first.model.reconstruct(x, mask))
+    assert again.images.equals(first.images)
+
+
+def test_the_quick_scale_and_rerun_do_it_again(where):
+    first = run(small(), where)
+    again = run(small(), where.model_copy(update={"rerun": True}))
+    assert again.record.metrics == first.record.metrics and again.record is not first.record
+    quick = where.model_copy(update={"scale": "quick"})
+    assert run(small(), quick).record.provenance.seconds and quick.results != where.results
+
+
+def test_the_key_knows_identity_and_not_execution(where):
+    assert small().key == small().key != small(seed=1).key
+    assert small().key == small(options={"hidden": [8], "latent": 3, "loss_on": "hidden"}).key, "defaults spelt out are the same run"
+    assert len({small(strategy=name).key for name in ("random", "block", "grid")}) == 3
+
+
+def test_a_new_behaviour_version_is_a_new_key(monkeypatch):
+    before = small().key
+    monkeypatch.setattr("lib.training.VERSION", 99)
+    assert small().key != before
+
+
+def test_weights_that_are_not_here_are_trained_again_only_if_needed(where):
+    done = run(small(), where)
+    (where.checkpoints(done.record.key) / "model.safetensors").unlink()
+    assert run(small(), where).model is None
+    assert run(small(), where, need_model=True).model is not None
+
+
+def test_other_data_under_a_finished_record_is_noticed(where, tmp_path):
+    from PIL import Image
+
+    from lib.data.registry import read_once
+
+    for number in range(20):
+        Image.new("RGB", (8, 8), (number * 10, 0, 0)).save(tmp_path / f"{number}.png")
+    asked = small("mean_fill", dataset=f"folder:{tmp_path}", options={}, probe=False)
+    run(asked, where)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "3.png")
+    read_once.cache_clear()
+    with pytest.raises(DataError, match="made from other data"):
+        run(asked, where)
+
+
+def test_a_record_is_found_without_its_data(where, monkeypatch):
+    done = run(small(), where)
+
+    def absent(*arguments):
+        raise DataError("not here")
+
+    monkeypatch.setattr(experiment, "load_splits", absent)
+    assert run(small(), where).record == done.record
+
+
+def test_families_are_judged_on_the_same_masks(where):
+    """An untrained model and a baseline have visible and hidden regions of the same size on every image."""
+    from lib.evaluate import test_mask
+
+    mask = test_mask("random@0.75", "test", 12, (4, 4))
+    assert mask.sum(dim=1).tolist() == [12] * 12
+    first, second = (run(small(seed=seed), where) for seed in (0, 1))
+    fill = run(small("mean_fill", options={}), where)
+    assert (first.images["image"] == second.images["image"]).all() and len(fill.images) == len(first.images)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "vae"}, "unknown model 'vae'"),
+        ({"strategy": "rnd"}, "unknown masking strategy 'rnd'"),
+        ({"strategy": "grid", "mask_ratio": 0.5}, "not defined at ratio 0.5"),
+        ({"test_masks": ("grid@0.5",)}, "not defined at ratio 0.5"),
+        ({"options": {"latnet": 3}}, "latnet"),
+        ({"mask_ratio": 1.0}, "less than 1"),
+        ({"dataset": "digitz"}, "unknown data set"),
+    ],
+)
+def test_what_cannot_be_run_is_refused_before_anything_is_loaded(changes, message):
+    with pytest.raises(ValueError, match=message):
+        small(**changes)
+
+
+def test_patches_that_do_not_fit_are_refused_before_training(where):
+    with pytest.raises(ValueError, match="3x3 do not tile images of 8x8"):
+        run(small(patch_size=3), where)

@@ -1,0 +1,128 @@
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib.data import DataError, load
+from lib.data import cache as cache_module
+from lib.data.pictures import open_rgb
+from lib.data.registry import read_once
+
+
+@pytest.fixture(autouse=True)
+def fresh_reads():
+    read_once.cache_clear()
+
+
+def paint(file, colour=(200, 10, 10), size=(20, 16), mode="RGB"):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, colour).save(file)
+
+
+@pytest.fixture
+def classes(tmp_path):
+    for number in range(30):
+        paint(tmp_path / "red" / f"{number}.png", (255 - number, 0, 0))
+        paint(tmp_path / "blue" / f"{number}.png", (0, 0, 255 - number), size=(16, 24))
+    return tmp_path
+
+
+def test_a_folder_per_class_gives_labels_and_disjoint_splits(classes):
+    found = {split: load(f"folder:{classes}", split, size=8) for split in ("train", "validation", "test")}
+    assert [len(images) for images in found.values()] == [48, 6, 6]
+    assert found["train"].classes == ("blue", "red") and found["train"].variant == f"folder-{classes.name}"
+    bright = {split: {tuple(image[:, 4, 4].tolist()) for image in images.images} for split, images in found.items()}
+    assert not (bright["train"] & bright["validation"] or bright["train"] & bright["test"] or bright["validation"] & bright["test"])
+    for images in found.values():
+        assert all((image[0, 4, 4] > 0) == (label == 1) for image, label in zip(images.images, images.labels, strict=True))
+
+
+def test_pictures_without_classes_have_no_labels(tmp_path):
+    for number in range(12):
+        paint(tmp_path / f"{number}.jpg")
+    assert load(f"folder:{tmp_path}", "train", size=8).labels is None
+
+
+def test_own_splits_are_used(tmp_path):
+    for split, count in (("train", 20), ("test", 5)):
+        for number in range(count):
+            paint(tmp_path / split / "a" / f"{number}.png", (number, number, 100 if split == "train" else 200))
+    assert len(load(f"folder:{tmp_path}", "test", size=8)) == 5
+    assert len(load(f"folder:{tmp_path}", "train", size=8)) == 18 and len(load(f"folder:{tmp_path}", "validation", size=8)) == 2
+    assert (load(f"folder:{tmp_path}", "validation", size=8).images[:, 2] == 100).all(), "validation comes from train"
+
+
+def test_a_broken_file_is_skipped_named_and_counted(classes):
+    (classes / "red" / "broken.png").write_bytes((classes / "red" / "1.png").read_bytes()[:30])
+    (classes / "red" / "text.jpg").write_text("not a picture")
+    skipped = []
+    for split in ("train", "validation", "test"):
+        with pytest.warns(UserWarning) if split == "train" else _nothing():
+            skipped += load(f"folder:{classes}", split, size=8).skipped
+    assert sorted(skipped) == ["red/broken.png", "red/text.jpg"]
+
+
+class _nothing:
+    def __enter__(self):
+        import warnings
+
+        self.context = warnings.catch_warnings()
+        self.context.__enter__()
+        warnings.simplefilter("ignore")
+
+    def __exit__(self, *error):
+        self.context.__exit__(*error)
+
+
+def test_exif_grey_transparent_and_sixteen_bit_pictures(tmp_path):
+    upright = Image.new("RGB", (10, 20), (0, 0, 0))
+    upright.paste((255, 255, 255), (0, 0, 10, 5))
+    exif = Image.Exif()
+    exif[0x0112] = 6  # stored turned
+    upright.rotate(90, expand=True).save(tmp_path / "turned.png", exif=exif)
+    assert np.array_equal(np.asarray(open_rgb(tmp_path / "turned.png")), np.asarray(upright))
+    Image.new("L", (4, 4), 77).save(tmp_path / "grey.png")
+    assert np.asarray(open_rgb(tmp_path / "grey.png")).tolist() == [[[77] * 3] * 4] * 4
+    Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
+    assert (np.asarray(open_rgb(tmp_path / "clear.png")) == 255).all()
+    Image.fromarray(np.full((4, 4), 65535 // 2, dtype=np.uint16)).save(tmp_path / "deep.png")
+    assert abs(int(np.asarray(open_rgb(tmp_path / "deep.png"))[0, 0, 0]) - 127) <= 1
+
+
+def test_links_out_of_the_folder_are_not_followed(classes, tmp_path_factory):
+    outside = tmp_path_factory.mktemp("outside")
+    paint(outside / "secret.png", (1, 2, 3))
+    (classes / "red" / "link.png").symlink_to(outside / "secret.png")
+    (classes / "green").symlink_to(outside)
+    total = sum(len(load(f"folder:{classes}", split, size=8)) for split in ("train", "validation", "test"))
+    assert total == 60 and load(f"folder:{classes}", "train", size=8).classes == ("blue", "red")
+
+
+def test_sizes_that_differ_need_a_size(classes):
+    with pytest.raises(DataError, match=r"2 sizes.*give a size"):
+        load(f"folder:{classes}", "train")
+
+
+def test_a_folder_without_pictures_is_named(tmp_path):
+    with pytest.raises(DataError, match="no picture"):
+        load(f"folder:{tmp_path}", "train")
+
+
+def test_the_cache_is_used_renewed_and_never_trusted_when_damaged(classes, monkeypatch):
+    first = load(f"folder:{classes}", "test", size=8)
+    files = list(cache_module.FOLDER.iterdir())
+    assert len(files) == 1 and files[0].suffix == ".safetensors"
+    read_once.cache_clear()
+    from lib.data import folder
+
+    monkeypatch.setattr(folder, "decode", lambda *arguments: pytest.fail("decoded again"))
+    assert torch.equal(load(f"folder:{classes}", "test", size=8).images, first.images)
+    monkeypatch.undo()
+    monkeypatch.setattr(cache_module, "FOLDER", files[0].parent)
+    files[0].write_bytes(files[0].read_bytes()[:50])
+    read_once.cache_clear()
+    assert torch.equal(load(f"folder:{classes}", "test", size=8).images, first.images)
+    paint(classes / "red" / "0.png", (9, 9, 9))
+    read_once.cache_clear()
+    hashes = {load(f"folder:{classes}", split, size=8).sha256 for split in ("train", "validation", "test")}
+    assert first.sha256 not in hashes or len(list(files[0].parent.iterdir())) > 1

@@ -1,0 +1,110 @@
+import pytest
+import torch
+from scipy.ndimage import label
+
+from lib import masking
+from lib.masking import STRATEGIES, draw, hidden_count
+from lib.streams import stream
+
+GRIDS = [(4, 4), (8, 8), (7, 7), (2, 8), (5, 6)]
+
+
+def ratios(name: str) -> list[float]:
+    low, high = STRATEGIES[name].ratios
+    return sorted({min(max(ratio, low), high) for ratio in (0.1, 0.25, 0.5, 0.75, 0.9)})
+
+
+def many(name, grid, ratio, batch=200, seed=0):
+    return draw(name, batch=batch, grid=grid, ratio=ratio, generator=stream(seed, "mask"))
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=str)
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_the_exact_number_is_hidden_in_every_image(name, grid):
+    for ratio in ratios(name):
+        mask = many(name, grid, ratio)
+        assert mask.dtype == torch.bool and mask.shape == (200, grid[0] * grid[1])
+        assert set(mask.sum(dim=1).tolist()) == {hidden_count(grid[0] * grid[1], ratio)}
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_masks_follow_from_their_generator_alone(name):
+    ratio = ratios(name)[-1]
+    torch.manual_seed(1)
+    first = many(name, (8, 8), ratio)
+    torch.manual_seed(2)
+    assert torch.equal(first, many(name, (8, 8), ratio))
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_strategy_moves_if_it_says_so(name):
+    masks = many(name, (8, 8), ratios(name)[len(ratios(name)) // 2])
+    assert (len(masks.unique(dim=0)) > 1) == STRATEGIES[name].moves
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_ratio_zero_hides_nothing(name):
+    assert not many(name, (4, 4), 0.0).any()
+
+
+@pytest.mark.parametrize("name", STRATEGIES)
+def test_a_summary_is_one_sentence(name):
+    assert STRATEGIES[name].summary.endswith(".")
+
+
+def test_half_is_rounded_up_and_never_truncated():
+    assert [hidden_count(tokens, 0.75) for tokens in (6, 10, 49)] == [5, 8, 37]  # int() gives 4, 7, 36; round() 4, 8, 37
+    assert hidden_count(100, 0.9) == 90
+
+
+def test_random_hides_every_place_equally_often():
+    share = many("random", (4, 4), 0.75, batch=4000).float().mean(dim=0)
+    assert (share - 0.75).abs().max() < 0.04  # six standard errors
+
+
+def test_a_block_is_one_connected_region_that_fills_its_rectangle_but_for_one_trimmed_line():
+    for ratio in (0.2, 0.5, 0.75):
+        for mask in many("block", (8, 8), ratio, batch=60):
+            square = mask.reshape(8, 8).numpy()
+            assert label(square)[1] == 1
+            rows, columns = square.any(axis=1).sum(), square.any(axis=0).sum()
+            missing = rows * columns - square.sum()
+            assert missing < max(rows, columns)
+
+
+def test_blocks_differ_in_shape_and_place():
+    square = many("block", (8, 8), 0.5).reshape(-1, 8, 8)
+    shapes = {(int(m.any(1).sum()), int(m.any(0).sum())) for m in square}
+    assert len(shapes) >= 3 and len(square.unique(dim=0)) > len(shapes)
+
+
+def test_the_grid_keeps_one_patch_of_every_cell_at_one_place():
+    for mask in many("grid", (6, 8), 0.75, batch=50):
+        visible = (~mask).reshape(3, 2, 4, 2).permute(0, 2, 1, 3).reshape(12, 4)
+        assert (visible.sum(dim=1) == 1).all() and len(visible.unique(dim=0)) == 1
+
+
+def test_all_four_places_of_the_grid_occur():
+    assert len(many("grid", (4, 4), 0.75).unique(dim=0)) == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "ratio", "message"),
+    [
+        ("rnadom", 0.5, "unknown masking strategy 'rnadom'"),
+        ("random", 1.0, "outside"),
+        ("random", -0.1, "outside"),
+        ("random", 0.99, "hides all 16 patches"),
+        ("grid", 0.5, "defined for ratios from 0.75 to 0.75"),
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(name, ratio, message):
+    with pytest.raises(ValueError, match=message):
+        many(name, (4, 4), ratio)
+
+
+def test_a_strategy_that_hides_a_wrong_number_is_caught(monkeypatch):
+    wrong = masking.Strategy("wrong", lambda batch, grid, *_: torch.ones(batch, grid[0] * grid[1], dtype=torch.bool), "W.", (0.0, 1.0), False)
+    monkeypatch.setitem(STRATEGIES, "wrong", wrong)
+    with pytest.raises(RuntimeError, match="did not hide exactly 8 of 16"):
+        many("wrong", (4, 4), 0.5)

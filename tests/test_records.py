@@ -1,0 +1,85 @@
+import pandas as pd
+import pytest
+
+from lib import records, tables
+
+METRICS = {"test": {"random@0.75/psnr_hidden": {"value": 12.5, "n": 10}, "random@0.75/psnr_visible": {"value": None, "n": 10}}}
+
+
+def record(seed=0, value=12.5, **changes):
+    metrics = {"test": METRICS["test"] | {"random@0.75/psnr_hidden": {"value": value, "n": 10}}}
+    plain = {
+        "key": records.key_of({"seed": seed}),
+        "scale": "standard",
+        "notebook": "03_vit_mae",
+        "parameters": {
+            "seed": seed, "image_size": 32, "patch_size": 4, "strategy": "random", "mask_ratio": 0.75,
+            "options": {"loss_on": "hidden"}, "recipe": {"epochs": 3},
+        },
+        "components": {"training": 1},
+        "data": {"name": "digits", "variant": "digits", "sha256": {}, "counts": {}, "classes": 10, "skipped": 0},
+        "model": {"family": "mae", "label": "ViT-MAE", "parameters": 5, "flops": 7},
+        "metrics": metrics,
+        "history": [],
+        "provenance": {"commit": None, "dirty": None, "versions": {}, "machine": {}, "seconds": {}, "started": "2026-01-01T00:00:00"},
+    }  # fmt: skip
+    return records.Record.model_validate(plain | changes)
+
+
+def test_a_record_is_read_back_as_written(tmp_path):
+    rows = pd.DataFrame({"image": [0, 1], "mse_hidden": [0.1, 0.2]})
+    file = records.write(record(), rows, tmp_path)
+    assert records.read(file) == record() and file.name == f"digits_mae_{record().key}.json"
+    assert records.read_images(file)["mse_hidden"].tolist() == [0.1, 0.2]
+    assert records.find(tmp_path, record().key) == file and records.find(tmp_path, "0" * 16) is None
+
+
+@pytest.mark.parametrize("damage", ["truncated", "field", "type", "empty"])
+def test_a_damaged_record_is_named(tmp_path, damage):
+    file = records.write(record(), pd.DataFrame(), tmp_path)
+    text = file.read_text()
+    changed = {
+        "truncated": text[:-20],
+        "field": text.replace('"notebook"', '"notebok"'),
+        "type": text.replace("12.5", '"high"'),
+        "empty": "",
+    }
+    file.write_text(changed[damage])
+    with pytest.raises(records.DamagedRecord, match=f"{file.name} is not a valid record"):
+        records.read(file)
+
+
+def test_a_half_written_record_is_never_found(tmp_path, monkeypatch):
+    def dies(self, text):
+        with self.open("w") as stream:
+            stream.write(text[:40])
+        raise OSError("disk full")
+
+    monkeypatch.setattr("pathlib.Path.write_text", dies)
+    with pytest.raises(OSError, match="disk full"):
+        records.write(record(), pd.DataFrame(), tmp_path)
+    assert records.find(tmp_path, record().key) is None and not list(tmp_path.iterdir())
+
+
+def test_an_absent_measure_names_those_there_are():
+    assert record().value("random@0.75/psnr_hidden") == 12.5
+    with pytest.raises(KeyError, match="psnr_hidden"):
+        record().value("psnr")
+
+
+def test_published_rows_are_means_over_seeds_with_intervals():
+    table = tables.published([record(0, 12.0), record(1, 13.0), record(2, 14.0)])
+    assert len(table) == 1, "an undefined measure is not published"
+    assert table.iloc[0][["mean", "seeds", "n"]].tolist() == [13.0, 3, 10]
+    assert table.iloc[0]["half_width"] == pytest.approx(4.30265 / 3**0.5, abs=1e-3)
+
+
+def test_the_tidy_table_has_a_row_per_measure():
+    table = records.tidy([record()])
+    assert len(table) == 2 and table["option.loss_on"].tolist() == ["hidden"] * 2 and table["seed"].tolist() == [0, 0]
+
+
+def test_provenance_knows_this_checkout():
+    head, dirty = records.commit()
+    assert head is None or (len(head) == 40 and dirty in (True, False))
+    assert set(records.versions()) == set(records.PACKAGES)
