@@ -83,9 +83,10 @@ def summarise(rows: pd.DataFrame) -> dict[str, Measures]:
 
 
 def probe(model: nn.Module, splits: dict[str, Images], device) -> dict[str, Measures]:
-    """Linear probe and k-NN accuracy on validation and test; nothing where there are no labels."""
+    """Linear probe and k-NN accuracy on validation and test; None over 0 images where there are no labels."""
     if any(images.labels is None for images in splits.values()):
-        return {}
+        nothing = {name: {"value": None, "n": 0} for name in ("probe_accuracy", "knn_accuracy")}
+        return {"validation": nothing, "test": dict(nothing)}
     features = {split: embed(model, images.images, device) for split, images in splits.items()}
     labels = {split: images.labels.numpy() for split, images in splits.items()}
     found = {"probe_accuracy": linear_probe(features, labels), "knn_accuracy": nearest_neighbours(features, labels)}

@@ -39,8 +39,10 @@ class Run:
     images: pd.DataFrame  # measures of every image
     splits: dict[str, Images] | None  # None where the data is not at hand
 
-    def value(self, name: str, split: str = "test") -> float | None:
-        return self.record.value(name, split)
+    def value(self, name: str, split: str = "test") -> float:
+        """One measure, NaN where it is not defined. Raises KeyError naming those there are."""
+        found = self.record.value(name, split)
+        return float("nan") if found is None else found
 
 
 def load_splits(experiment: Experiment, execution: Execution) -> dict[str, Images]:

@@ -14,9 +14,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lib.paths import NOTEBOOKS, REPORTS, ROOT
-from lib.records import replace_file
+from lib.records import DamagedRecord, read, replace_file
 
-EXECUTED = REPORTS / "notebooks"
+EXECUTED = REPORTS / "notebooks"  # copies, and what they made: apart from a reader's own quick runs
 
 
 @dataclass(frozen=True)
@@ -52,8 +52,9 @@ def execute(notebook: Path) -> Execution:
     if last and last.error is None and last.inputs == digest and copy.exists():
         print(f"{notebook.name}: up to date ({last.seconds:.0f} s when it ran)", flush=True)
         return last
-    EXECUTED.mkdir(parents=True, exist_ok=True)
+    clear(notebook.stem)
     papermill = [str(Path(sys.executable).with_name("papermill")), str(notebook), str(copy), "--no-progress-bar", "--log-level", "ERROR"]
+    papermill += ["-p", "output", str(EXECUTED)]
     print("papermill", notebook.relative_to(ROOT), copy.relative_to(ROOT), end=" ... ", flush=True)
     began = time.monotonic()
     done = subprocess.run(papermill, cwd=ROOT, capture_output=True, text=True)
@@ -62,6 +63,21 @@ def execute(notebook: Path) -> Execution:
     replace_file(EXECUTED / f"{notebook.stem}.json", lambda aside: aside.write_text(json.dumps(asdict(found)) + "\n"))
     print(f"{found.seconds:.0f} s" if found.error is None else f"FAILED after {found.seconds:.0f} s\n{found.error}", flush=True)
     return found
+
+
+def clear(name: str) -> None:
+    """Remove what an earlier execution of a notebook has made, so that a page never mixes two."""
+    EXECUTED.mkdir(parents=True, exist_ok=True)
+    for file in (EXECUTED / "figures" / "quick").glob(f"{name[:2]}-*"):
+        file.unlink()
+    for file in (EXECUTED / "results" / "quick").glob("*.json"):
+        try:
+            own = read(file).notebook == name
+        except DamagedRecord:
+            own = True
+        if own:
+            file.unlink()
+            file.with_suffix(".parquet").unlink(missing_ok=True)
 
 
 def what_failed(copy: Path, output: str) -> str:

@@ -20,7 +20,7 @@ from lib.notebooks import EXECUTED, Execution, all_notebooks, execute
 from lib.paths import REPORTS
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES, RESULTS = REPORTS / "figures" / "quick", REPORTS / "results" / "quick"
+FIGURES, RESULTS = EXECUTED / "figures" / "quick", EXECUTED / "results" / "quick"
 
 
 def title_of(notebook: Path) -> str:
@@ -47,7 +47,8 @@ def table_of(found: list[records.Record]) -> list[dict[str, str]]:
         chosen = [record for record in found if any(name.startswith(f"{mask}/") for name in record.metrics.get("test", {}))]
         frame = pd.DataFrame({describe(record): tables.row(record, mask) for record in chosen}).T.dropna(axis=1, how="all")
         html = frame.to_html(na_rep="", float_format=lambda value: f"{value:.3g}", border=0)
-        made.append({"title": f"Test images under {mask}", "html": html})
+        title = "Whole test images, nothing hidden" if mask == "none" else f"Test images under {mask.replace('@', ' masks, ratio ')}"
+        made.append({"title": title, "html": html})
     return made
 
 

@@ -138,3 +138,13 @@ def test_what_cannot_be_run_is_refused_before_anything_is_loaded(changes, messag
 def test_patches_that_do_not_fit_are_refused_before_training(where):
     with pytest.raises(ValueError, match="3x3 do not tile images of 8x8"):
         run(small(patch_size=3), where)
+
+
+def test_pictures_without_labels_are_measured_without_a_probe(where, tmp_path):
+    from PIL import Image
+
+    for number in range(20):
+        Image.new("RGB", (8, 8), (number * 10, 0, 0)).save(tmp_path / f"{number}.png")
+    done = run(small(dataset=f"folder:{tmp_path}"), where)
+    assert done.record.metrics["test"]["probe_accuracy"].n == 0 and done.value("probe_accuracy") != done.value("probe_accuracy")
+    assert done.value("random@0.75/psnr_hidden") > 0

@@ -104,7 +104,9 @@ def test_what_cannot_be_drawn_is_refused(name, ratio, message):
 
 
 def test_a_strategy_that_hides_a_wrong_number_is_caught(monkeypatch):
-    wrong = masking.Strategy("wrong", lambda batch, grid, *_: torch.ones(batch, grid[0] * grid[1], dtype=torch.bool), "W.", (0.0, 1.0), False)
+    wrong = masking.Strategy(
+        "wrong", lambda batch, grid, *_: torch.ones(batch, grid[0] * grid[1], dtype=torch.bool), "W.", (0.0, 1.0), False
+    )
     monkeypatch.setitem(STRATEGIES, "wrong", wrong)
     with pytest.raises(RuntimeError, match="did not hide exactly 8 of 16"):
         many("wrong", (4, 4), 0.5)

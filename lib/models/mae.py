@@ -70,9 +70,7 @@ class MaskedAutoencoder(nn.Module):
             tokens = take(tokens, visible_indices(mask)[0])  # batch visible dim
         return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
 
-    def decode(
-        self, latents: Float[Tensor, "batch seen dim"], mask: Bool[Tensor, "batch tokens"]
-    ) -> Float[Tensor, "batch tokens pixels"]:
+    def decode(self, latents: Float[Tensor, "batch seen dim"], mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens pixels"]:
         """Predicted patches, hidden and visible ones, in reading order."""
         x = self.decoder_embedding(latents)
         cls, x = x[:, :1], x[:, 1:]
