@@ -77,7 +77,6 @@ def main() -> None:
         drawn = figure()
         (REPORTS / "figures").mkdir(parents=True, exist_ok=True)
         drawn.savefig(REPORTS / "figures" / "published.svg", metadata={"Date": None})
-        drawn.savefig(REPORTS / "figures" / "published.png", dpi=144)
     print("wrote", ", ".join(f"reports/tables/{scale}.csv" for scale in SCALES if table(scale)) or "nothing: there is no record to publish")
 
 

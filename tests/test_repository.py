@@ -3,7 +3,6 @@
 import importlib.metadata
 import re
 import subprocess
-import sys
 import tomllib
 
 import pytest
@@ -93,12 +92,43 @@ def test_nothing_unpickles():
         ), file
 
 
-def test_set_up_without_its_own_torch_keeps_all_but_torch_and_cuda():
-    sys.path.insert(0, str(ROOT / ".ci"))
-    try:
-        import setup as bootstrap
-    finally:
-        sys.path.pop(0)
+@pytest.fixture
+def bootstrap(monkeypatch):
+    """The set-up script as a module."""
+    monkeypatch.syspath_prepend(str(ROOT / ".ci"))
+    import setup
+
+    return setup
+
+
+@pytest.mark.parametrize(
+    ("part", "name", "value", "message"),
+    [
+        ("sys", "version_info", (3, 10, 4), "Python 3.11, 3.12 or 3.13 is needed, this is 3.10.4"),
+        ("os", "access", lambda place, kind: False, "cannot be written to"),
+        ("shutil", "disk_usage", lambda place: type("Usage", (), {"free": 1e9}), "8 GB of disk are needed"),
+    ],
+)
+def test_set_up_refuses_in_plain_words(bootstrap, monkeypatch, capsys, part, name, value, message):
+    monkeypatch.setattr(bootstrap, "PYTHON", "/nowhere/python")
+    monkeypatch.setattr(bootstrap, part, _With(getattr(bootstrap, part), name, value))
+    with pytest.raises(SystemExit):
+        bootstrap.check()
+    assert message in capsys.readouterr().err
+
+
+class _With:
+    """A module with one attribute replaced, for one other module only."""
+
+    def __init__(self, module, name, value):
+        self.module = module
+        setattr(self, name, value)
+
+    def __getattr__(self, name):
+        return getattr(self.module, name)
+
+
+def test_set_up_without_its_own_torch_keeps_all_but_torch_and_cuda(bootstrap):
     kept = bootstrap.without_torch(LOCK)
     names = set(re.findall(r"^([A-Za-z0-9._-]+)==", kept, re.MULTILINE))
     dropped = {name for name, _, _ in PINNED} - names

@@ -112,6 +112,26 @@ def read_once(entry: DataSet, split: Split, root: Path, size: int | None, path: 
     return images
 
 
+def shared_images(splits: dict[str, Images]) -> int:
+    """How many different images lie, byte for byte, in more than one split."""
+    seen = [{image.numpy().tobytes() for image in images.images} for images in splits.values()]
+    return sum(len(first & second) for i, first in enumerate(seen) for second in seen[i + 1 :])
+
+
+def describe(splits: dict[str, Images]) -> str:
+    """What was read, in four lines: counts, size, classes, source."""
+    train = splits["train"]
+    counts = ", ".join(f"{len(images)} {split}" for split, images in splits.items())
+    return "\n".join(
+        [
+            f"{train.variant}: {counts}; in more than one split: {shared_images(splits)}",
+            f"images of {'x'.join(map(str, train.images.shape[1:]))} (channels, height, width), {len(train.classes)} classes",
+            f"licence: {train.licence}",
+            f"source: {train.citation}",
+        ]
+    )
+
+
 def permutation(count: int, seed: int = 0) -> Tensor:
     """A fixed order of `count` images."""
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))
