@@ -59,12 +59,13 @@ def main():
     if not os.path.exists(os.path.join(VENV, "bin", "uv")):
         run(PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "uv")
     lock = "requirements.lock"
-    if os.environ.get("OWN_TORCH"):
+    remembered = os.path.join(VENV, "requirements-own-torch.txt")
+    if os.environ.get("OWN_TORCH") or os.path.exists(remembered):
         if subprocess.call([PYTHON, "-c", "import torch, torchvision"]) != 0:
-            fail("OWN_TORCH is set but .venv has no working torch and torchvision: install your build of both there first")
+            fail("the set-up keeps your torch (OWN_TORCH), but .venv has no working torch and torchvision: install both there first")
         with open(os.path.join(ROOT, lock)) as stream:
             kept = without_torch(stream.read())
-        lock = os.path.join(VENV, "requirements-own-torch.txt")
+        lock = remembered
         with open(lock, "w") as stream:
             stream.write(kept)
     uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps"]

@@ -11,7 +11,7 @@ evaluate     one set of measures for every model
 experiment   parameters -> record: the only place that trains and measures
 records      JSON results with provenance, and the tables made from them
 figures      pictures of arrays and tables
-parameters   what each notebook accepts, and the check of what it was given
+schemas      what each notebook accepts; parameters checks what it was given
 
 Two conventions hold everywhere: `mask` is boolean with True = hidden, and
 randomness is an argument (a `torch.Generator`); nothing here seeds globally.

@@ -20,6 +20,7 @@ from lib.pixels import Shape, unit_range
 from lib.probes import linear_probe, nearest_neighbours
 from lib.streams import stream
 
+JUDGED_ON = ("random", "block", "grid")  # strategies of the test masks beyond the quick scale; a longer list makes new records
 Measures = dict[str, dict[str, float | int | None]]  # name -> {"value", "n"}
 
 
@@ -83,8 +84,8 @@ def summarise(rows: pd.DataFrame) -> dict[str, Measures]:
 
 
 def probe(model: nn.Module, splits: dict[str, Images], device) -> dict[str, Measures]:
-    """Linear probe and k-NN accuracy on validation and test; None over 0 images where there are no labels."""
-    if any(images.labels is None for images in splits.values()):
+    """Linear probe and k-NN accuracy on validation and test; None over 0 images where there are not two classes."""
+    if any(images.labels is None for images in splits.values()) or len(splits["train"].labels.unique()) < 2:
         nothing = {name: {"value": None, "n": 0} for name in ("probe_accuracy", "knn_accuracy")}
         return {"validation": nothing, "test": dict(nothing)}
     features = {split: embed(model, images.images, device) for split, images in splits.items()}

@@ -9,6 +9,7 @@ interrupted run goes on, and `rerun=True` does it again.
 """
 
 import datetime
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,10 +52,10 @@ def load_splits(experiment: Experiment, execution: Execution) -> dict[str, Image
     return {s: load(experiment.dataset, s, subset=experiment.subset if s == "train" else None, **common) for s in SPLITS}
 
 
-def run(experiment: Experiment, execution: Execution, *, need_model: bool = False) -> Run:
+def run(experiment: Experiment, execution: Execution, *, need_model: bool = True) -> Run:
     """Do an experiment, or read its record where it is done.
 
-    need_model   at the larger scales: train again where the record is here but the weights are not
+    need_model   whether to train again, at the larger scales, where the record is here but the weights are not
 
     Raises DataError (data missing or not those of the record), ValueError (parameters
     that do not go together) and NotFinite (training diverged), each before a record is written.
@@ -105,6 +106,9 @@ def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
 
 def perform(experiment: Experiment, execution: Execution) -> Run:
     """Train, measure, write."""
+    head, dirty = records.commit()
+    if execution.rerun:
+        shutil.rmtree(execution.checkpoints(experiment.key), ignore_errors=True)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     device = resolve_device(execution.device)
     if execution.threads:
@@ -116,7 +120,6 @@ def perform(experiment: Experiment, execution: Execution) -> Run:
     measured, rows = measure(model, experiment, splits, device)
     clock.append(time.perf_counter())
     seconds = {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}
-    head, dirty = records.commit()
     record = records.Record(
         key=experiment.key,
         scale=execution.scale,
@@ -134,7 +137,9 @@ def perform(experiment: Experiment, execution: Execution) -> Run:
     if execution.scale != "quick" and MODELS[experiment.model].trained:
         checkpoint.save(execution.checkpoints(record.key) / "model.safetensors", model.state_dict(), {"key": record.key})
     records.write(record, rows, execution.results)
-    return Run(record, model, rows, splits)
+    for state in checkpoint.states(execution.checkpoints(record.key)):
+        state.unlink(missing_ok=True)  # finished: the record and the weights are what remains
+    return Run(record, model.cpu(), rows, splits)
 
 
 def trained_model(experiment: Experiment, execution: Execution, splits: dict[str, Images], device: torch.device):
@@ -143,7 +148,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
     family, recipe = MODELS[experiment.model], experiment.recipe
     if not family.trained:
         model.fit(unit_range(splits["train"].images))
-        return model, []
+        return model.to(device), []
     model.to(device).train()
     settings = StepSettings(recipe.learning_rate, recipe.weight_decay, clip=recipe.clip, precision=recipe.precision)
     grid = model.space.grid
@@ -160,7 +165,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
             draw_mask,
             recipe,
             seed=experiment.seed,
-            run=experiment.key,
+            run=f"{experiment.key} on {splits['train'].sha256}",
             folder=None if execution.scale == "quick" else execution.checkpoints(experiment.key),
             progress=progress,
         )

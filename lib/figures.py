@@ -106,12 +106,13 @@ def bars(panels: dict[str, dict[str, tuple[float, float]]], names: dict[str, str
     longest = max(len(values) for values in panels.values())
     figure, axes = canvas(1, len(panels), (3.4 * len(panels) + 1.6, 0.36 * longest + 1.0), squeeze=False, sharey=True)
     for number, (axis, (title, values)) in enumerate(zip(axes[0], panels.items(), strict=True)):
-        shown = {label: pair for label, pair in values.items() if pair[0] is not None and not np.isnan(pair[0])}
+        shown = {label: pair if pair[0] is not None else (np.nan, np.nan) for label, pair in values.items()}
         tints = [colour((names or {}).get(label, label)) for label in shown]
         heights, halves = (np.array([pair[i] for pair in shown.values()], dtype=float) for i in (0, 1))
         axis.barh(list(shown), heights, xerr=np.where(halves > 0, halves, np.nan), color=tints, error_kw={"capsize": 3})
         for label, height, half in zip(shown, heights, np.nan_to_num(halves), strict=True):
-            axis.text(height + half, label, f" {height:.3g}", va="center", fontsize=8)
+            if not np.isnan(height):
+                axis.text(height + half, label, f" {height:.3g}", va="center", fontsize=8)
         axis.grid(axis="y", visible=False)
         axis.margins(x=0.14)
         axis.set_title(title, fontsize=10, loc="left")

@@ -32,7 +32,7 @@ class Execution:
 def inputs_digest(notebook: Path) -> str:
     """One sum over a notebook and all code that it may run."""
     total = hashlib.sha256()
-    for file in [notebook, ROOT / "requirements.lock", *sorted((ROOT / "lib").rglob("*.py"))]:
+    for file in [notebook, ROOT / "requirements.lock", *sorted((ROOT / "lib").rglob("*.py")), *sorted((REPORTS / "tables").glob("*.csv"))]:
         total.update(file.read_bytes())
     return total.hexdigest()
 

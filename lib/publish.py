@@ -54,14 +54,14 @@ def figure():
 
     chosen = tables.read_published()
     chosen = chosen[(chosen["split"] == "test") & (chosen["strategy"] == "random")]
-    panels, tints = {}, {}
+    tints = dict(zip(chosen["training"], chosen["model"], strict=True))
+    panels = {}
     for measure, title in (("random@0.75/psnr_hidden", "Filling the gaps"), ("probe_accuracy", "Knowing what is seen")):
         rows = chosen[chosen["measure"] == measure]
-        labels = [tables.trained_as(*row) for row in rows[["label", "strategy", "mask_ratio", "loss_on"]].itertuples(index=False)]
-        panels[title] = dict(zip(labels, zip(rows["mean"], rows["half_width"], strict=True), strict=True))
-        tints |= dict(zip(labels, rows["model"], strict=True))
-    order = sorted(tints, key=lambda label: -panels["Knowing what is seen"].get(label, (0, 0))[0])
-    panels = {title: {label: values.get(label, (None, None)) for label in order} for title, values in panels.items()}
+        panels[title] = dict(zip(rows["training"], zip(rows["mean"], rows["half_width"], strict=True), strict=True))
+    known = panels["Knowing what is seen"]
+    order = sorted(tints, key=lambda label: -known.get(label, (0, 0))[0])
+    panels = {title: {label: values.get(label, (float("nan"), 0.0)) for label in order} for title, values in panels.items()}
     return figures.bars(panels, tints, ["PSNR on hidden test pixels [dB]", "accuracy of a linear probe"])
 
 

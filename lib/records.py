@@ -122,8 +122,9 @@ def read(file: Path) -> Record:
 
 
 def read_images(file: Path) -> pd.DataFrame:
-    """The per-image errors beside a record."""
-    return pd.read_parquet(file.with_suffix(".parquet"))
+    """The per-image errors beside a record; empty for one that reconstructs nothing."""
+    beside = file.with_suffix(".parquet")
+    return pd.read_parquet(beside) if beside.exists() else pd.DataFrame()
 
 
 def find(folder: Path, key: str) -> Path | None:

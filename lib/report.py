@@ -55,13 +55,13 @@ def table_of(found: list[records.Record]) -> list[dict[str, str]]:
 def describe(record: records.Record) -> str:
     """A run in a few words: what distinguishes it from its neighbours in a table."""
     parameters, options = record.parameters, record.parameters["options"]
-    words = [tables.trained_as(record.model.label, parameters["strategy"], parameters["mask_ratio"], options.get("loss_on", "none"))]
+    epochs = parameters["recipe"]["epochs"]
+    words = [tables.trained_as(record.model.label, parameters["strategy"], parameters["mask_ratio"], options, epochs)]
     words += [f"{options[name]} numbers" for name in ("latent", "components") if name in options]
     words += [str(options["prior"])] if "prior" in options else []
     words += ["linear"] if options.get("hidden") == [] else []
-    words += ["normalised target"] if options.get("normalise_target") else []
     if options.get("loss_on"):
-        words += [f"{parameters['recipe']['epochs']} epochs", f"seed {parameters['seed']}"]
+        words += [f"{epochs} epochs", f"seed {parameters['seed']}"]
     return ", ".join(words)
 
 

@@ -6,6 +6,8 @@ row for each configuration and measure, mean over seeds with the half-width of i
 (`python -m lib.publish`) and are checked against the records by a test.
 """
 
+import json
+
 import pandas as pd
 
 from lib.experiment import Run
@@ -44,21 +46,25 @@ def over_seeds(runs: list[Run], name: str, split: str = "test") -> tuple[float, 
 
 
 def published(records: list[Record]) -> pd.DataFrame:
-    """One row per configuration, split and measure: mean, half-width, seeds and images."""
+    """One row per configuration, split and measure: mean, half-width, seeds and images.
+
+    Raises ValueError where one seed of a configuration was measured twice: its interval would be too narrow.
+    """
     rows = [
-        configuration(record) | {"split": split, "measure": name, "value": measure.value, "n": measure.n}
+        configuration(record) | {"seed": record.parameters["seed"], "split": split, "measure": name, "value": measure.value, "n": measure.n}
         for record in records
         for split, measures in record.metrics.items()
         for name, measure in measures.items()
         if measure.value is not None
     ]
-    keys = [name for name in rows[0] if name not in ("value", "n")] if rows else []
+    keys = [name for name in rows[0] if name not in ("value", "n", "seed")] if rows else []
     table = []
     for group, part in pd.DataFrame(rows).groupby(keys, dropna=False, sort=True) if rows else []:
+        if part["seed"].duplicated().any():
+            raise ValueError(f"one seed was measured twice in {dict(zip(keys, group, strict=True))}: remove one of its records")
         mean, half = t_interval(part["value"].to_numpy())
-        table.append(
-            dict(zip(keys, group, strict=True)) | {"mean": mean, "half_width": half, "seeds": len(part), "n": int(part["n"].iloc[0])}
-        )
+        found = {"mean": mean, "half_width": half, "seeds": len(part), "n": int(part["n"].iloc[0])}
+        table.append(dict(zip(keys, group, strict=True)) | found)
     return pd.DataFrame(table).round({"mean": 4, "half_width": 4})
 
 
@@ -77,7 +83,8 @@ def published_view(measures: dict[str, str], split: str = "test", scale: str = "
     for column, wanted in rows.items():
         table = table[table[column].isin(wanted if isinstance(wanted, list) else [wanted])]
     table = table.assign(text=[with_interval(*pair) for pair in zip(table["mean"], table["half_width"], strict=True)])
-    table["training"] = [trained_as(*row) for row in table[["label", "strategy", "mask_ratio", "loss_on"]].itertuples(index=False)]
+    if table.duplicated(["training", "measure"]).any():
+        raise ValueError("two published configurations have the same name: let trained_as tell them apart")
     wide = table.pivot_table(index=["training", "seeds"], columns="measure", values="text", aggfunc="first", sort=False)
     return wide.reindex(columns=[name for name in measures if name in wide]).rename(columns=measures).fillna("").reset_index()
 
@@ -88,24 +95,26 @@ def with_interval(mean: float, half_width: float) -> str:
     return f"{mean:.{digits}f}" if pd.isna(half_width) else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 
 
-def trained_as(label: str, strategy: str, mask_ratio: float, loss_on: str) -> str:
+def trained_as(label: str, strategy: str, mask_ratio: float, options: dict, epochs: int) -> str:
     """How a model was trained, in words; a baseline is its label."""
-    if loss_on == "none":
+    if "loss_on" not in options:
         return label
-    return f"{label}, not masked" if mask_ratio == 0 else f"{label}, {strategy} {mask_ratio:.0%}"
+    words = [label, "not masked" if mask_ratio == 0 else f"{strategy} {mask_ratio:.0%}"]
+    words += ["untrained"] if epochs == 0 else []
+    words += ["normalised target"] if options.get("normalise_target") else []
+    return ", ".join(words)
 
 
 def configuration(record: Record) -> dict[str, object]:
-    """What distinguishes one row of a published table from another: identity without the seed."""
-    parameters, options = record.parameters, record.parameters["options"]
+    """What distinguishes one row of a published table from another: the identity without the seed."""
+    parameters = record.parameters
+    rest = {name: value for name, value in parameters.items() if name not in ("seed", "dataset", "model", "test_masks")}
+    words = (record.model.label, parameters["strategy"], parameters["mask_ratio"], parameters["options"], parameters["recipe"]["epochs"])
     return {
         "data": record.data.variant,
-        "image_size": parameters["image_size"],
-        "patch_size": parameters["patch_size"],
         "model": record.model.family,
-        "label": record.model.label,
+        "training": trained_as(*words),
         "strategy": parameters["strategy"],
-        "mask_ratio": parameters["mask_ratio"],
-        "loss_on": options.get("loss_on", "none"),
         "epochs": parameters["recipe"]["epochs"],
+        "configuration": json.dumps(rest, sort_keys=True),
     }

@@ -5,7 +5,7 @@ function; the step owns gradients and optimisers. Everything random comes from n
 generators derived from one seed: the order of images, their augmentation, the masks
 and the model's own noise are separate streams, so that a model that draws more noise
 still sees the same images under the same masks. Interrupted at any step, a run
-continues from its last state and ends with the same bits (same machine and threads).
+continues from its last state; on a CPU it ends with the same bits (same machine and threads).
 """
 
 import math
@@ -165,7 +165,10 @@ def close_row(model, step, state, validation, masks, recipe: Recipe, total: int)
     """One row of the history: mean training losses since the last row, and the validation loss; keeps the best."""
     row = {"step": state.step, "learning_rate": recipe.learning_rate * rate_factor(state.step - 1, total, recipe.warmup)}
     row |= {name: value / state.counted for name, value in state.sums.items()}
-    row["validation_loss"] = mean_loss(model, validation, masks, recipe.precision)
+    validation_loss = mean_loss(model, validation, masks, recipe.precision)
+    if not math.isfinite(validation_loss):
+        raise NotFinite(f"the validation loss became {validation_loss} at step {state.step} of {total}: lower learning_rate or set clip")
+    row["validation_loss"] = validation_loss
     state.history.append(row)
     state.sums, state.counted = {}, 0
     if row["validation_loss"] < state.best_loss:

@@ -156,7 +156,7 @@ def test_a_complete_download_moves_in_and_is_read(tmp_path, mnist, monkeypatch):
     assert [child.name for child in other.iterdir()] == ["MNIST"]
 
 
-def test_imagenette_names_its_variant_by_the_size_of_its_files(tmp_path):
+def test_imagenette_names_its_variant_and_is_refused_when_incomplete(tmp_path, monkeypatch):
     random = np.random.default_rng(0)
     for split, count in (("train", 10), ("val", 3)):
         for name in ("n01440764", "n02102040"):
@@ -164,6 +164,9 @@ def test_imagenette_names_its_variant_by_the_size_of_its_files(tmp_path):
             folder.mkdir(parents=True)
             for number in range(count):
                 Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(folder / f"{number}.JPEG")
+    with pytest.raises(DataError, match="holds 20 pictures, not 9469"):
+        load("imagenette", "train", tmp_path, size=16)
+    monkeypatch.setattr(downloaded, "IMAGENETTE", {"train": 20, "val": 6})
     found = {split: load("imagenette", split, tmp_path, size=16) for split in ("train", "validation", "test")}
     assert [len(images) for images in found.values()] == [18, 2, 6] and found["test"].variant == "imagenette-24"
 

@@ -55,12 +55,29 @@ def test_a_finished_run_is_read_and_gives_the_same_predictions(where, monkeypatc
     assert again.images.equals(first.images)
 
 
-def test_the_quick_scale_and_rerun_do_it_again(where):
-    first = run(small(), where)
-    again = run(small(), where.model_copy(update={"rerun": True}))
-    assert again.record.metrics == first.record.metrics and again.record is not first.record
-    quick = where.model_copy(update={"scale": "quick"})
-    assert run(small(), quick).record.provenance.seconds and quick.results != where.results
+@pytest.mark.parametrize("again", [{"rerun": True}, {"scale": "quick"}])
+def test_the_quick_scale_and_rerun_train_again(where, monkeypatch, again):
+    asked = where.model_copy(update=again)
+    first = run(small(), asked)
+    steps, original = [], experiment.training.collect
+    monkeypatch.setattr(experiment.training, "collect", lambda *arguments: (steps.append(1), original(*arguments)))
+    assert run(small(), asked).record.metrics == first.record.metrics
+    assert len(steps) == 8, "two epochs of four batches"
+
+
+def test_an_interrupted_run_on_other_data_is_not_continued(where, monkeypatch):
+    """The state carries the data's hash: a folder of the same name with other pictures starts anew."""
+    names, original = [], experiment.training.train
+    monkeypatch.setattr(experiment.training, "train", lambda *a, **k: (names.append(k["run"]), original(*a, **k))[1])
+    done = run(small(), where)
+    assert names == [f"{done.record.key} on {done.record.data.sha256['train']}"]
+    assert not list(where.checkpoints(done.record.key).glob("state-*")), "a finished run leaves no state"
+
+
+@pytest.mark.parametrize("model", ["raw_pixels", "pca", "mean_fill", "biharmonic"])
+def test_baselines_can_be_read_again(where, model):
+    asked = small(model, options={}, test_masks=("random@0.75",))
+    assert run(asked, where).record == run(asked, where).record
 
 
 def test_the_key_knows_identity_and_not_execution(where):
@@ -78,8 +95,8 @@ def test_a_new_behaviour_version_is_a_new_key(monkeypatch):
 def test_weights_that_are_not_here_are_trained_again_only_if_needed(where):
     done = run(small(), where)
     (where.checkpoints(done.record.key) / "model.safetensors").unlink()
-    assert run(small(), where).model is None
-    assert run(small(), where, need_model=True).model is not None
+    assert run(small(), where, need_model=False).model is None
+    assert run(small(), where).model is not None
 
 
 def test_other_data_under_a_finished_record_is_noticed(where, tmp_path):
@@ -104,18 +121,23 @@ def test_a_record_is_found_without_its_data(where, monkeypatch):
         raise DataError("not here")
 
     monkeypatch.setattr(experiment, "load_splits", absent)
-    assert run(small(), where).record == done.record
+    assert run(small(), where, need_model=False).record == done.record
 
 
-def test_families_are_judged_on_the_same_masks(where):
-    """An untrained model and a baseline have visible and hidden regions of the same size on every image."""
-    from lib.evaluate import test_mask
-
-    mask = test_mask("random@0.75", "test", 12, (4, 4))
-    assert mask.sum(dim=1).tolist() == [12] * 12
-    first, second = (run(small(seed=seed), where) for seed in (0, 1))
-    fill = run(small("mean_fill", options={}), where)
-    assert (first.images["image"] == second.images["image"]).all() and len(fill.images) == len(first.images)
+def test_families_and_seeds_are_judged_on_the_same_masks(where, monkeypatch):
+    used, original = [], experiment.evaluate.reconstruct
+    monkeypatch.setattr(
+        experiment.evaluate,
+        "reconstruct",
+        lambda model, images, mask, device: (used.append((images, mask)), original(model, images, mask, device))[1],
+    )
+    for asked in (small(), small(seed=1), small("mean_fill", options={})):
+        run(asked, where)
+    validation, test = used[0::2], used[1::2]
+    for images, mask in validation + test:
+        reference = validation[0] if len(images) and torch.equal(images, validation[0][0]) else test[0]
+        assert torch.equal(images, reference[0]) and torch.equal(mask, reference[1])
+    assert not torch.equal(validation[0][1], test[0][1])
 
 
 @pytest.mark.parametrize(

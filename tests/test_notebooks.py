@@ -5,8 +5,8 @@ import re
 import nbformat
 import pytest
 
-from lib.parameters import SCHEMAS
 from lib.paths import NOTEBOOKS, ROOT
+from lib.schemas import SCHEMAS
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 TRAINED_NUMBERS = "nbval-ignore-output"

@@ -8,8 +8,9 @@ import pytest
 
 from lib import parameters
 from lib.claims import Claims
-from lib.parameters import SCHEMAS, ParameterError, check
+from lib.parameters import ParameterError, check
 from lib.paths import NOTEBOOKS
+from lib.schemas import SCHEMAS
 
 
 def parameters_cell(name: str) -> str:
@@ -55,6 +56,35 @@ def test_claims_are_about_declared_parameters(capsys):
 def test_only_cells_of_literals_are_taken_for_parameters():
     names = {"In": ["", "epochs: int = 3\nsead = 4", "import os\nx = os.getcwd()", "print(1)"], "epochs": 3, "sead": 4, "x": "/", "np": 1}
     assert parameters.assigned(names) == {"epochs": 3, "sead": 4}
+
+
+def test_a_corrected_parameters_cell_is_forgiven():
+    wrong, right = (
+        "dataset: str = 'x'\nscale: str = 'quick'\nrerun: bool = False\nsead: int = 1",
+        "dataset: str = 'y'\nscale: str = 'quick'\nrerun: bool = False",
+    )
+    names = {"In": ["", wrong, "check()", right], "dataset": "y", "scale": "quick", "rerun": False, "sead": 1}
+    assert "sead" not in parameters.assigned(names)
+
+
+@pytest.mark.parametrize(
+    ("notebook", "given", "message"),
+    [
+        ("02_adversarial_autoencoder", {"priors": ["cauchy"]}, r"priors.0 = 'cauchy'"),
+        ("03_vit_mae", {"heads": 5}, "width of 96 cannot be shared by 5 heads"),
+        ("01_vanilla_autoencoder", {"latents": [0]}, r"latents.0 = 0"),
+        ("04_masking_strategies", {"strategies": ["grid"], "mask_ratio": 0.5}, r"none of them is defined at mask_ratio = 0.5"),
+        ("04_masking_strategies", {"ratios": [1.0]}, r"ratios.0 = 1.0"),
+    ],
+)
+def test_values_that_would_fail_later_are_refused_now(notebook, given, message):
+    with pytest.raises(ParameterError, match=message):
+        check(notebook, given)
+
+
+def test_a_patch_of_a_quarter_fits_every_square():
+    assert check("03_vit_mae", {}).experiment("mae").patch_size == 8
+    assert check("03_vit_mae", {"dataset": "digits"}).experiment("mae").patch_size == 2
 
 
 def test_papermill_with_a_wrong_parameter_fails_fast_from_another_directory(tmp_path):

@@ -54,6 +54,7 @@ CIFAR_SHA256 = {
     "CIFAR10": ("cifar-10-python.tar.gz", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
     "CIFAR100": ("cifar-100-python.tar.gz", "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
 }
+IMAGENETTE = {"train": 9469, "val": 3925}  # pictures in each folder
 ABOUT = {  # licence and citation
     "mnist": ("CC BY-SA 3.0", "LeCun et al. 1998, Gradient-based learning applied to document recognition"),
     "fashion_mnist": ("MIT", "Xiao et al. 2017, arXiv 1708.07747"),
@@ -83,7 +84,9 @@ def fetch(name: str, root: Path, needed: list[str], download) -> None:
         with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as aside:
             download(aside)
             for part in Path(aside).iterdir():
-                shutil.copytree(part, root / part.name, dirs_exist_ok=True) if part.is_dir() else part.replace(root / part.name)
+                if (root / part.name).is_dir():
+                    shutil.rmtree(root / part.name)  # something was missing in it
+                part.replace(root / part.name)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"data set {name!r} is not in {root} (looked for {needed[0]}) and could not be downloaded ({error}). "
@@ -188,7 +191,11 @@ def imagenette(split: Split, root: Path, size: int | None, path: str) -> Images:
 
     place = root / "imagenette2-160"
     fetch("imagenette", root, [place.name], download_imagenette)
-    with Image.open(next(place.glob("train/*/*.JPEG"))) as first:
+    files = {part: sorted(place.glob(f"{part}/*/*.JPEG")) for part in IMAGENETTE}
+    for part, expected in IMAGENETTE.items():
+        if len(files[part]) != expected:
+            raise DataError(f"{place / part} holds {len(files[part])} pictures, not {expected}: delete {place} and run again")
+    with Image.open(files["train"][0]) as first:
         variant = f"imagenette-{min(first.size)}"
     return read_folder(place, split, size, variant, *ABOUT["imagenette"])
 

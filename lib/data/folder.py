@@ -2,8 +2,8 @@
 
 PATH holds either one folder per class (torchvision's ImageFolder layout), or
 pictures without classes, or `train/` and `test/` (or `val/`) with one of these
-inside. A split that PATH does not have is carved by a fixed permutation: test and
-validation are a tenth each. Any size and mode is read (see `pictures`); a broken
+inside. A split that PATH does not have is carved by a fixed permutation, a tenth
+each for test and validation. Any size and mode is read (see `pictures`); a broken
 file is skipped with a warning that names it; links are not followed out of PATH.
 """
 
@@ -16,11 +16,10 @@ import torch
 
 from lib.data.cache import cached
 from lib.data.pictures import fit, open_rgb
-from lib.data.registry import DataError, Images, Split, carve, dataset, permutation
+from lib.data.registry import DataError, Images, Split, dataset, permutation
 from lib.paths import resolve
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
-FOLDERS = {"train": ("train",), "validation": ("validation", "valid"), "test": ("test", "val")}
 
 
 @dataset("folder", native=None)
@@ -33,33 +32,44 @@ def folder(split: Split, root: Path, size: int | None, path: str) -> Images:
 
 def read_folder(place: Path, split: Split, size: int | None, variant: str, licence: str, citation: str) -> Images:
     """One split of a folder of pictures."""
-    own = {name: found for name in FOLDERS if (found := first_folder(place, FOLDERS[name]))}
-    files = pictures_in(own.get(split) or own.get("train", place))
-    if split not in own:
-        files = [files[i] for i in share_of(split, len(files), "test" in own)]
-    elif split == "train" and "validation" not in own:
-        files = [files[i] for i in share_of(split, len(files), True)]
+    parts = split_files(place)
+    files = parts[split]
+    classes = tuple(sorted({name for part in parts.values() for name, _ in part} - {""}))  # of all splits: one numbering
     listing = [(name, (stat := file.stat()).st_size, stat.st_mtime_ns) for name, file in files]
     return cached(
-        ["folder", 1, variant, split, size, str(place), listing],
-        lambda: decode(files, size, variant, licence, citation),
+        ["folder", 2, variant, split, size, str(place), classes, listing],
+        lambda: decode(files, classes, size, variant, licence, citation),
     )
 
 
-def first_folder(place: Path, names: tuple[str, ...]) -> Path | None:
-    return next((place / name for name in names if (place / name).is_dir()), None)
+def split_files(place: Path) -> dict[str, list[tuple[str, Path]]]:
+    """The (class, file) pairs of every split; no file is in two.
+
+    `val` without `test` is the test set, as in ImageNet's layout. What has no folder
+    of its own is carved from `train`, or from everything: a tenth each.
+    """
+    own = {split: pictures_in(found) for split, found in split_folders(place).items()}
+    if own and "train" not in own:
+        raise DataError(f"{place} has a folder for {' and '.join(own)} but none called train: add it, or put all pictures together")
+    pool = own.pop("train", None) or pictures_in(place)
+    if len(pool) < 3:
+        raise DataError(f"{len(pool)} pictures in {place} cannot be split: give at least 3, better some hundreds")
+    order, tenth = permutation(len(pool)).tolist(), max(1, len(pool) // 10)
+    for split in ("test", "validation"):
+        if split not in own:
+            own[split] = [pool[i] for i in sorted(order[:tenth])]
+            order = order[tenth:]
+    return own | {"train": [pool[i] for i in sorted(order)]}
 
 
-def share_of(split: Split, count: int, has_test: bool) -> list[int]:
-    """Which of `count` pictures belong to a split that the folder does not have itself."""
-    tenth = max(1, count // 10)
-    if count < 3:
-        raise DataError(f"a folder of {count} pictures cannot be split: give at least 3, better some hundreds")
-    if has_test:
-        return carve(split, count, tenth).tolist()
-    order = permutation(count)
-    parts = {"test": order[:tenth], "validation": order[tenth : 2 * tenth], "train": order[2 * tenth :]}
-    return parts[split].sort().values.tolist()
+def split_folders(place: Path) -> dict[str, Path]:
+    """Which splits have a folder of their own."""
+    there = {name: place / name for name in ("train", "validation", "valid", "val", "test") if (place / name).is_dir()}
+    validation = next((there[name] for name in ("validation", "valid", "val") if name in there), None)
+    found = {split: there[split] for split in ("train", "test") if split in there}
+    if validation is not None:
+        found["test" if validation.name == "val" and "test" not in found else "validation"] = validation
+    return found
 
 
 def pictures_in(place: Path) -> list[tuple[str, Path]]:
@@ -76,7 +86,7 @@ def is_picture(file: Path, place: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.is_file() and file.resolve().is_relative_to(place.resolve())
 
 
-def decode(files: list[tuple[str, Path]], size: int | None, variant: str, licence: str, citation: str) -> Images:
+def decode(files: list[tuple[str, Path]], classes: tuple[str, ...], size: int | None, variant: str, licence: str, citation: str) -> Images:
     """Read the files, skipping broken ones with a warning that names them."""
     arrays, names, skipped, digest = [], [], [], hashlib.sha256()
     for name, file in files:
@@ -84,11 +94,10 @@ def decode(files: list[tuple[str, Path]], size: int | None, variant: str, licenc
             arrays.append(fit(open_rgb(file), size))
             names.append(name)
             digest.update(hashlib.sha256(file.read_bytes()).digest())
-        except (OSError, ValueError, SyntaxError) as error:
+        except Exception as error:  # decoders raise almost anything on damaged files
             skipped.append(f"{name}/{file.name}".lstrip("/"))
             warnings.warn(f"skipped {file}: {error}", stacklevel=2)
     check_sizes(arrays, files, skipped)
-    classes = tuple(sorted({name for name, _ in files} - {""}))
     labels = torch.tensor([classes.index(name) for name in names]) if classes else None
     images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
     return Images(images, labels, classes, variant, digest.hexdigest(), licence, citation, tuple(skipped))

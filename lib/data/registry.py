@@ -6,6 +6,7 @@ subset. Validation images are carved from the training set by a fixed permutatio
 where a source has no split of its own.
 """
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -41,6 +42,12 @@ class Images:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def fingerprint(self) -> str:
+        """Six digits of the sha256 of these very images and labels, in order."""
+        labels = b"" if self.labels is None else self.labels.numpy().tobytes()
+        return hashlib.sha256(self.images.numpy().tobytes() + labels).hexdigest()[:6]
 
     def some(self, count: int | None) -> "Images":
         """The first `count` images of a fixed permutation; all, in order, where that is no fewer."""
@@ -119,9 +126,9 @@ def shared_images(splits: dict[str, Images]) -> int:
 
 
 def describe(splits: dict[str, Images]) -> str:
-    """What was read, in four lines: counts, size, classes, source."""
+    """What was read, in four lines: counts with fingerprints, size, classes, source."""
     train = splits["train"]
-    counts = ", ".join(f"{len(images)} {split}" for split, images in splits.items())
+    counts = ", ".join(f"{len(images)} {split} ({images.fingerprint})" for split, images in splits.items())
     return "\n".join(
         [
             f"{train.variant}: {counts}; in more than one split: {shared_images(splits)}",
