@@ -41,7 +41,7 @@ rerun: setup  ## refresh the notebooks' stored outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
 
-standard: setup  ## the published runs (about 45 minutes on two cores): make standard DATA=folder-with-imagenette
+standard: setup  ## the published runs (about an hour on two cores): make standard DATA=folder-with-imagenette
 	@mkdir -p reports/notebooks/standard
 	@for seed in 0 1 2; do $(BIN)/papermill notebooks/03_vit_mae.ipynb reports/notebooks/standard/03_vit_mae_$$seed.ipynb \
 	--no-progress-bar $(STANDARD) -y "hidden: [512]" -p latent 128 -p seed $$seed || exit 1; done

@@ -83,3 +83,24 @@ def test_provenance_knows_this_checkout():
     head, dirty = records.commit()
     assert head is None or (len(head) == 40 and dirty in (True, False))
     assert set(records.versions()) == set(records.PACKAGES)
+
+
+def test_a_seed_that_counts_twice_and_two_rows_of_one_name_are_refused(monkeypatch):
+    with pytest.raises(ValueError, match="measured twice"):
+        tables.published([record(0, 12.0), record(0, 13.0)])
+    other = record(0, 9.0).model_dump() | {"parameters": record(0).parameters | {"patch_size": 8}}
+    table = tables.published([record(0, 12.0), records.Record.model_validate(other)])
+    assert len(table) == 2, "another patch size is another row"
+    monkeypatch.setattr(tables, "read_published", lambda scale: table)
+    with pytest.raises(ValueError, match="same name"):
+        tables.published_view({"random@0.75/psnr_hidden": "PSNR"})
+
+
+def test_untrained_and_normalised_models_have_names_of_their_own():
+    names = {
+        tables.trained_as("ViT-MAE", "random", ratio, {"loss_on": "hidden", "normalise_target": target}, epochs)
+        for ratio in (0.0, 0.75)
+        for target in (True, False)
+        for epochs in (0, 5)
+    }
+    assert len(names) == 8 and tables.trained_as("PCA", "random", 0.75, {}, 0) == "PCA"
