@@ -54,7 +54,7 @@ def execute(notebook: Path) -> Execution:
         return last
     clear(notebook.stem)
     papermill = [str(Path(sys.executable).with_name("papermill")), str(notebook), str(copy), "--no-progress-bar", "--log-level", "ERROR"]
-    papermill += ["-p", "output", str(EXECUTED)]
+    papermill += ["-p", "output", str(EXECUTED.relative_to(ROOT))]
     print("papermill", notebook.relative_to(ROOT), copy.relative_to(ROOT), end=" ... ", flush=True)
     began = time.monotonic()
     done = subprocess.run(papermill, cwd=ROOT, capture_output=True, text=True)
