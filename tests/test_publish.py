@@ -23,7 +23,7 @@ def test_committed_records_are_whole_and_hold_no_path():
         for file in sorted((REPORTS / "results" / scale).glob("*.json")):
             record = records.read(file)
             assert record.scale == scale and file.stem == record.name
-            assert not [place for place in ("/home/", "/root/", "/tmp/", "/work/") if place in record.model_dump_json()]
+            assert '"/' not in record.model_dump_json(), "no value is an absolute path"
             if any("/" in name for name in record.metrics["test"]):
                 rows = records.read_images(file)
                 name = next(name for name in record.metrics["test"] if name.endswith("psnr_hidden"))
