@@ -51,10 +51,9 @@ def test_hidden_pixels_cannot_change_a_reconstruction(name, shape, images):
         assert torch.allclose(model.reconstruct(images, mask), model.reconstruct(spoilt, mask), atol=1e-6)
 
 
-@pytest.mark.parametrize("name", TRAINED)
-def test_the_loss_on_hidden_pixels_ignores_what_is_predicted_elsewhere(name, shape, images):
+def test_the_loss_on_hidden_pixels_ignores_what_is_predicted_elsewhere(shape, images):
     """Perfect visible predictions or absurd ones: only hidden pixels count."""
-    space = small(name, shape, images).space
+    space = small("autoencoder", shape, images).space
     mask, truth = masks(shape), space.standardise(images)
     hidden = space.hidden_pixels(mask)
     absurd = torch.where(hidden, truth + 1, truth + 100)
