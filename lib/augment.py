@@ -5,32 +5,50 @@ by up to an eighth of its side in both directions, what moves in being reflected
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import UInt8
 from torch import Generator, Tensor
 
-AUGMENTATIONS: dict[str, Callable[[Tensor, Generator], Tensor]] = {}
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A registered augmentation: call it as `augmentation(images, generator)`."""
+
+    function: Callable[[Tensor, Generator], Tensor]
+    version: int  # raise it when the images it makes change: records made before are then stale
+
+    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
+        return self.function(images, generator)
 
 
-def augmentation(function):
-    AUGMENTATIONS[function.__name__] = function
-    return function
+AUGMENTATIONS: dict[str, Augmentation] = {}
 
 
-@augmentation
+def augmentation(*, version: int = 1):
+    """Register a function under its own name."""
+
+    def register(function):
+        AUGMENTATIONS[function.__name__] = Augmentation(function, version)
+        return function
+
+    return register
+
+
+@augmentation()
 def none(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
     return images
 
 
-@augmentation
+@augmentation()
 def flip(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
     mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
     return torch.where(mirrored, images.flip(3), images)
 
 
-@augmentation
+@augmentation()
 def crop_flip(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
     batch, _, height, width = images.shape
     reach = (max(1, height // 8), max(1, width // 8))

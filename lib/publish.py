@@ -8,7 +8,7 @@ import re
 
 import pandas as pd
 
-from lib import records, tables
+from lib import records, stale, tables
 from lib.paths import REPORTS, ROOT
 
 SCALES = ("standard", "full")
@@ -21,9 +21,14 @@ VIEWS = {
 START, END = "<!-- table: written by make publish -->", "<!-- end of table -->"
 
 
+def current(scale: str) -> list[records.Record]:
+    """The records of a scale that today's code would make alike; stale ones are not published (see `make stale`)."""
+    return [record for record in records.read_all(REPORTS / "results" / scale) if not stale.reasons(record)]
+
+
 def table(scale: str) -> str:
     """The published table of a scale as CSV text; empty where there is no record."""
-    found = tables.published(records.read_all(REPORTS / "results" / scale))
+    found = tables.published(current(scale))
     return "" if found.empty else found.to_csv(index=False, lineterminator="\n")
 
 
@@ -67,6 +72,9 @@ def figure():
 
 def main() -> None:
     for scale in SCALES:
+        left = len(records.read_all(REPORTS / "results" / scale)) - len(current(scale))
+        if left:
+            print(f"{left} stale records of scale {scale} are left out: make stale says why")
         text = table(scale)
         if text:
             (REPORTS / "tables").mkdir(parents=True, exist_ok=True)
@@ -74,9 +82,14 @@ def main() -> None:
     page = ROOT / "README.md"
     page.write_text(readme(page.read_text()))
     if not tables.read_published().empty:
+        from matplotlib import pyplot as plt
+
+        from lib import figures
+
         drawn = figure()
         (REPORTS / "figures").mkdir(parents=True, exist_ok=True)
-        drawn.savefig(REPORTS / "figures" / "published.svg", metadata={"Date": None})
+        with plt.rc_context(figures.STYLE):
+            drawn.savefig(REPORTS / "figures" / "published.svg", metadata={"Date": None})
     print("wrote", ", ".join(f"reports/tables/{scale}.csv" for scale in SCALES if table(scale)) or "nothing: there is no record to publish")
 
 

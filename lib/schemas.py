@@ -85,9 +85,10 @@ class NotebookParameters(BaseModel):
 
     def experiment(self, model: str, options: dict[str, Any] | None = None, *, recipe: dict[str, Any] | None = None, **changes):
         """One experiment under these parameters; `changes` are identity fields, `recipe` fields of the recipe."""
+        from lib.data import settle_variant
         from lib.settings import Experiment
 
-        plain = {"dataset": self.dataset, "mask_ratio": self.mask_ratio, "seed": getattr(self, "seed", 0)}
+        plain = {"dataset": settle_variant(self.dataset, self.data_root), "mask_ratio": self.mask_ratio, "seed": getattr(self, "seed", 0)}
         plain |= {"patch_size": self.patch_size or self.quarter()}
         plain |= {name: getattr(self, name) or None for name in ("image_size", "subset", "evaluate_images", "probe_images")}
         plain |= {"test_masks": self.test_masks, "recipe": self.recipe(**recipe or {})}

@@ -11,7 +11,8 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lib import evaluate, metrics, records, training
+from lib import evaluate, metrics, probes, records, training
+from lib.augment import AUGMENTATIONS
 from lib.data.registry import find
 from lib.machine import resolve_device, resolve_precision
 from lib.masking import STRATEGIES
@@ -57,20 +58,27 @@ class Experiment(Config):
         return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
 
     def components(self) -> dict[str, int]:
-        """The behaviour version of everything that the numbers depend on."""
-        strategies = {self.strategy, *(evaluate.parse_mask(name)[0] for name in self.test_masks)}
-        return {
-            f"data.{find(self.dataset)[0].name}": find(self.dataset)[0].version,
-            f"model.{self.model}": MODELS[self.model].version,
-            **{f"masking.{name}": STRATEGIES[name].version for name in sorted(strategies)},
-            "training": training.VERSION,
-            "metrics": metrics.VERSION,
-        }
+        """The behaviour version of everything that the numbers depend on, and of nothing else."""
+        family, data = MODELS[self.model], find(self.dataset)[0]
+        trains, reconstructs = family.trained and self.recipe.epochs > 0, hasattr(family.module, "reconstruct")
+        masks = [evaluate.parse_mask(name) for name in self.test_masks if reconstructs]
+        masks += [(self.strategy, self.mask_ratio)] if trains else []
+        used = {f"data.{data.name}": data.version, f"model.{family.name}": family.version}
+        used |= {f"masking.{name}": STRATEGIES[name].version for name, ratio in sorted(masks) if ratio}
+        if trains:
+            used["training"] = training.VERSION
+            if self.recipe.augment != "none":
+                used[f"augment.{self.recipe.augment}"] = AUGMENTATIONS[self.recipe.augment].version
+        if reconstructs:
+            used["metrics"] = metrics.VERSION
+        if self.probe and hasattr(family.module, "embed"):
+            used["probes"] = probes.VERSION
+        return used
 
     def identity(self) -> dict[str, Any]:
         """Everything as JSON data, the model's defaults spelt out, a folder by its name alone."""
-        plain = self.model_dump(mode="json")
-        plain["options"] = MODELS[self.model].config(**self.options).model_dump(mode="json")
+        plain = super().identity()
+        plain["options"] = MODELS[self.model].config(**self.options).identity()
         base, path = find(self.dataset)
         plain["dataset"] = f"{base.name}:{Path(path).name}" if path else base.name
         return plain

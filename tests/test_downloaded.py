@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import DataError, downloaded, load
+from lib.data import DataError, downloaded, load, settle_variant
 from lib.data.registry import read_once
 
 
@@ -156,19 +156,28 @@ def test_a_complete_download_moves_in_and_is_read(tmp_path, mnist, monkeypatch):
     assert [child.name for child in other.iterdir()] == ["MNIST"]
 
 
-def test_imagenette_names_its_variant_and_is_refused_when_incomplete(tmp_path, monkeypatch):
+@pytest.mark.parametrize(("side", "variant"), [(160, "imagenette"), (128, "imagenette-128"), (24, None)])
+def test_imagenette_names_its_variant_and_is_refused_when_incomplete(tmp_path, monkeypatch, side, variant):
+    assert settle_variant("imagenette", tmp_path) == "imagenette", "no picture is needed to name a run"
     random = np.random.default_rng(0)
     for split, count in (("train", 10), ("val", 3)):
         for name in ("n01440764", "n02102040"):
             folder = tmp_path / "imagenette2-160" / split / name
             folder.mkdir(parents=True)
             for number in range(count):
-                Image.fromarray(random.integers(0, 256, (24, 24, 3), dtype=np.uint8)).save(folder / f"{number}.JPEG")
+                Image.fromarray(random.integers(0, 256, (side, side, 3), dtype=np.uint8)).save(folder / f"{number}.JPEG")
+    assert settle_variant("imagenette", tmp_path) == (variant or "imagenette")
     with pytest.raises(DataError, match="holds 20 pictures, not 9469"):
-        load("imagenette", "train", tmp_path, size=16)
+        load(variant or "imagenette", "train", tmp_path, size=16)
     monkeypatch.setattr(downloaded, "IMAGENETTE", {"train": 20, "val": 6})
-    found = {split: load("imagenette", split, tmp_path, size=16) for split in ("train", "validation", "test")}
-    assert [len(images) for images in found.values()] == [18, 2, 6] and found["test"].variant == "imagenette-24"
+    if variant is None:
+        with pytest.raises(DataError, match="holds imagenette-24"):
+            load("imagenette", "train", tmp_path, size=16)
+        return
+    with pytest.raises(DataError, match=f"holds {variant}"):
+        load({"imagenette": "imagenette-128"}.get(variant, "imagenette"), "train", tmp_path, size=16)
+    found = {split: load(variant, split, tmp_path, size=16) for split in ("train", "validation", "test")}
+    assert [len(images) for images in found.values()] == [18, 2, 6] and found["test"].variant == variant
 
 
 def test_the_jpeg_copy_of_cifar_says_where_it_belongs(tmp_path):

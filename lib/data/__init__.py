@@ -13,9 +13,9 @@ The folder is the register: a decorated function in a file here is a data set.
 import importlib
 import pkgutil
 
-from lib.data.registry import DATASETS, DataError, Images, describe, load
+from lib.data.registry import DATASETS, DataError, Images, describe, load, settle_variant
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["DATASETS", "DataError", "Images", "describe", "load"]
+__all__ = ["DATASETS", "DataError", "Images", "describe", "load", "settle_variant"]

@@ -54,6 +54,7 @@ CIFAR_SHA256 = {
     "CIFAR10": ("cifar-10-python.tar.gz", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
     "CIFAR100": ("cifar-100-python.tar.gz", "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
 }
+IMAGENETTE_FOLDER = "imagenette2-160"
 IMAGENETTE = {"train": 9469, "val": 3925}  # pictures in each folder
 ABOUT = {  # licence and citation
     "mnist": ("CC BY-SA 3.0", "LeCun et al. 1998, Gradient-based learning applied to document recognition"),
@@ -184,19 +185,44 @@ def stl10(split: Split, root: Path, size: int | None, path: str) -> Images:
     return from_arrays("stl10", split, size, data.data.transpose(0, 2, 3, 1), data.labels, data.classes, digest)
 
 
-@dataset("imagenette", native=None)
-def imagenette(split: Split, root: Path, size: int | None, path: str) -> Images:
-    """Ten easy classes of ImageNet, the 160-pixel version; a tenth of its training set validates."""
+def imagenette_variant(root: Path) -> str:
+    """Which variant lies under a root, by the shorter side of its first picture; `imagenette` where none does."""
     from PIL import Image
 
-    place = root / "imagenette2-160"
-    fetch("imagenette", root, [place.name], download_imagenette)
+    first = next(iter(sorted((root / IMAGENETTE_FOLDER).glob("train/*/*.JPEG"))), None)
+    if first is None:
+        return "imagenette"
+    with Image.open(first) as picture:
+        side = min(picture.size)
+    return "imagenette" if side == 160 else f"imagenette-{side}"
+
+
+@dataset("imagenette", native=None, variant=imagenette_variant)
+def imagenette(split: Split, root: Path, size: int | None, path: str) -> Images:
+    """Ten easy classes of ImageNet, the 160-pixel version; a tenth of its training set validates."""
+    fetch("imagenette", root, [IMAGENETTE_FOLDER], download_imagenette)
+    return read_imagenette("imagenette", split, root, size)
+
+
+@dataset("imagenette-128", native=None)
+def imagenette_128(split: Split, root: Path, size: int | None, path: str) -> Images:
+    """The same pictures with a shorter side of 128 pixels: a copy, not downloaded."""
+    if not (root / IMAGENETTE_FOLDER).is_dir():
+        raise DataError(f"no folder {root / IMAGENETTE_FOLDER}: put the 128-pixel copy of Imagenette there, or use imagenette")
+    return read_imagenette("imagenette-128", split, root, size)
+
+
+def read_imagenette(variant: str, split: Split, root: Path, size: int | None) -> Images:
+    """One split of a variant. Raises DataError where another variant lies there, or pictures are missing."""
+    place = root / IMAGENETTE_FOLDER
     files = {part: sorted(place.glob(f"{part}/*/*.JPEG")) for part in IMAGENETTE}
     for part, expected in IMAGENETTE.items():
         if len(files[part]) != expected:
             raise DataError(f"{place / part} holds {len(files[part])} pictures, not {expected}: delete {place} and run again")
-    with Image.open(files["train"][0]) as first:
-        variant = f"imagenette-{min(first.size)}"
+    if imagenette_variant(root) != variant:
+        raise DataError(
+            f"{place} holds {imagenette_variant(root)}, not {variant}: the registered variants are imagenette and imagenette-128"
+        )
     return read_folder(place, split, size, variant, *ABOUT["imagenette"])
 
 

@@ -66,16 +66,24 @@ class DataSet:
     embedded: bool  # True: comes with an installed package, needs no root and no network
     native: int | None  # side of its images in pixels; None: they differ, a size must be given
     version: int  # raise it when the images or the splits change: records made before are then stale
+    variant: Callable[[Path], str] | None  # which registered variant lies under a root; None: there is only this one
 
 
 DATASETS: dict[str, DataSet] = {}
 
 
-def dataset(name: str, *, embedded: bool = False, native: int | None = None, version: int = 1):
+def dataset(
+    name: str,
+    *,
+    embedded: bool = False,
+    native: int | None = None,
+    version: int = 1,
+    variant: Callable[[Path], str] | None = None,
+):
     """Register a reader `read(split, root, size, path)`; `path` is what follows a colon in the name."""
 
     def register(read: Callable[..., Images]) -> Callable[..., Images]:
-        DATASETS[name] = DataSet(name, read, embedded, native, version)
+        DATASETS[name] = DataSet(name, read, embedded, native, version, variant)
         return read
 
     return register
@@ -88,6 +96,13 @@ def find(name: str) -> tuple[DataSet, str]:
         known = ", ".join("folder:PATH" if known == "folder" else known for known in DATASETS)
         raise DataError(f"unknown data set {name!r}: choose one of {known}")
     return DATASETS[base], path
+
+
+def settle_variant(name: str, root: str | Path) -> str:
+    """The name of the variant that lies under the root: part of a run's identity, so it is settled before a key is made."""
+    entry, _ = find(name)
+    found = entry.variant(resolve(root)) if entry.variant else name
+    return found if found in DATASETS else name  # an unknown variant is refused when it is read
 
 
 def load(name: str, split: str, root: str | Path = "data", size: int | None = None, subset: int | None = None) -> Images:

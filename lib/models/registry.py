@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from torch import Generator, Tensor, nn
 
 from lib.optim import GradientStep
@@ -26,6 +26,25 @@ class Config(BaseModel):
     """Base of every configuration: frozen, strict types, no unknown fields."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def identity(self) -> dict[str, Any]:
+        """Everything as JSON data, less the `later` fields that hold the value from before they existed."""
+        plain = self.model_dump(mode="json")
+        for name, field in type(self).model_fields.items():
+            value = getattr(self, name)
+            if isinstance(value, Config):
+                plain[name] = value.identity()
+            elif BEFORE in (field.json_schema_extra or {}) and value == field.json_schema_extra[BEFORE]:
+                del plain[name]
+        return plain
+
+
+BEFORE = "before"
+
+
+def later(default: Any, *, before: Any, **limits: Any) -> Any:
+    """A field added after records were made: where it holds `before`, what the code did without it, their keys stay."""
+    return Field(default, json_schema_extra={BEFORE: before}, **limits)
 
 
 Sizes = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
