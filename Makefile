@@ -2,13 +2,10 @@
 PYTHON ?= python3
 BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
-DATA ?= data
 STRIP := --keep-output --keep-count --keep-id --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.widgets"
-STANDARD := -p scale standard -p dataset imagenette -p image_size 64 -p data_root $(DATA) -p precision bf16 -p patch_size 8 \
-	-p epochs 15 -p batch_size 128 -p augment flip -p dim 128 -p depth 6 -p heads 4 -p decoder_dim 64 -p decoder_depth 2 \
-	-p decoder_heads 4 -p evaluate_images 500 -p probe_images 2000
+PROFILE ?= local
 
-.PHONY: help setup report test unit notebooks lint lab rerun publish standard clean
+.PHONY: help setup report sweep standard stale test unit notebooks lint lab rerun publish soak clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -20,7 +17,14 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 	@$(PYTHON) .ci/setup.py
 
 report: setup  ## run the four notebooks on embedded images and build reports/index.html
-	@$(BIN)/python -m lib.report
+	@$(BIN)/python -m lib.engine
+
+sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking [PROFILE=local] [DATA=folder]
+	@$(BIN)/python -m lib.sweeps $(or $(SWEEP),$(error which one? make sweep SWEEP=masking, or another file of sweeps/)) \
+	--profile $(PROFILE) $(if $(DATA),--data $(DATA))
+
+stale: setup  ## which records the code of today would make otherwise, and why
+	@$(BIN)/python -m lib.stale
 
 test: setup lint unit notebooks  ## everything CI checks
 
@@ -41,15 +45,15 @@ rerun: setup  ## refresh the notebooks' stored outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
 
-standard: setup  ## the published runs (about an hour on two cores): make standard DATA=folder-with-imagenette
-	@mkdir -p reports/notebooks/standard
-	@for seed in 0 1 2; do $(BIN)/papermill notebooks/03_vit_mae.ipynb reports/notebooks/standard/03_vit_mae_$$seed.ipynb \
-	--no-progress-bar $(STANDARD) -y "hidden: [512]" -p latent 128 -p seed $$seed || exit 1; done
-	@$(BIN)/papermill notebooks/04_masking_strategies.ipynb reports/notebooks/standard/04_masking_strategies.ipynb \
-	--no-progress-bar $(STANDARD) -p learning_rate 0.0015 -p model mae -y "ratios: [0.75]" -y "seeds: [0, 1, 2]"
+standard:  ## the published runs (about an hour on two cores): make standard DATA=folder-with-imagenette
+	@$(MAKE) --no-print-directory sweep SWEEP=families
+	@$(MAKE) --no-print-directory sweep SWEEP=strategies
 
 publish: setup  ## tables, figures and README's table from the committed records
 	@$(BIN)/python -m lib.publish
+
+soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
+	@$(BIN)/python -m tests.soak
 
 clean:  ## remove what runs have made here (records of larger runs stay)
 	rm -rf reports/index.html reports/notebooks reports/results/quick reports/figures/quick .pytest_cache .ruff_cache

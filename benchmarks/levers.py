@@ -18,7 +18,7 @@ from lib import transformer
 from lib.machine import describe, fast_bf16, resolve_device
 from lib.masking import draw
 from lib.models import MODELS, build
-from lib.optim import StepSettings
+from lib.optim import Batch, StepSettings
 from lib.pixels import Shape
 from lib.streams import stream
 
@@ -54,11 +54,12 @@ def seconds(fused: bool, precision: str, batch: int, steps: int, device: torch.d
     step = MODELS["mae"].make_step(model, StepSettings(1e-4, 0.05, precision=precision))
     images = torch.rand(batch, 3, 32, 32, generator=stream(0, "images")).to(device)
     mask = draw("random", batch=batch, grid=shape.grid, ratio=0.75, generator=stream(0, "mask")).to(device)
+    batch_of = Batch(images, mask, batch, stream(0, "noise"))
     with fused_attention(fused):
-        step(images, mask, stream(0, "noise"))
+        step(batch_of)
         began = time.perf_counter()
         for _ in range(steps):
-            loss = step(images, mask, stream(0, "noise"))["loss"]
+            loss = step(batch_of)["loss"]
         loss.item()
     return time.perf_counter() - began
 

@@ -2,6 +2,9 @@
 
 `none` leaves images alone; `flip` mirrors half of them; `crop_flip` also shifts each
 by up to an eighth of its side in both directions, what moves in being reflected.
+An augmentation is a function of images and of random choices [batch, ...] that are
+drawn first, so that one of several processes draws for the whole batch and changes
+its own share. To add one: a function that draws, and one that applies.
 """
 
 from collections.abc import Callable
@@ -9,52 +12,67 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import UInt8
+from jaxtyping import Float, UInt8
 from torch import Generator, Tensor
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A registered augmentation: call it as `augmentation(images, generator)`."""
+    """A registered augmentation."""
 
-    function: Callable[[Tensor, Generator], Tensor]
+    draw: Callable[[int, int, int, Generator], Tensor]  # (batch, height, width, generator) -> choices [batch, numbers]
+    apply: Callable[[Tensor, Tensor], Tensor]  # (images, choices) -> images
     version: int  # raise it when the images it makes change: records made before are then stale
-
-    def __call__(self, images: Tensor, generator: Generator) -> Tensor:
-        return self.function(images, generator)
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {}
 
 
-def augmentation(*, version: int = 1):
-    """Register a function under its own name."""
+def augmentation(draw: Callable[[int, int, int, Generator], Tensor], *, version: int = 1):
+    """Register a function that applies what `draw` has chosen, under its own name."""
 
-    def register(function):
-        AUGMENTATIONS[function.__name__] = Augmentation(function, version)
-        return function
+    def register(apply):
+        AUGMENTATIONS[apply.__name__] = Augmentation(draw, apply, version)
+        return apply
 
     return register
 
 
-@augmentation()
-def none(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
+def nothing(batch: int, height: int, width: int, generator: Generator) -> Float[Tensor, "batch 0"]:
+    return torch.zeros(batch, 0)
+
+
+def coins(batch: int, height: int, width: int, generator: Generator) -> Float[Tensor, "batch 1"]:
+    return torch.rand(batch, 1, 1, 1, generator=generator).view(batch, 1)
+
+
+def shifts_and_coins(batch: int, height: int, width: int, generator: Generator) -> Float[Tensor, "batch 3"]:
+    """Top, left, and a coin."""
+    places = [torch.randint(0, 2 * reach + 1, (batch, 1), generator=generator) for reach in reaches(height, width)]
+    return torch.cat([*places, coins(batch, height, width, generator)], dim=1)
+
+
+def reaches(height: int, width: int) -> tuple[int, int]:
+    """How far an image is shifted at most, in pixels."""
+    return max(1, height // 8), max(1, width // 8)
+
+
+@augmentation(nothing)
+def none(images: UInt8[Tensor, "batch channels height width"], choices: Tensor) -> Tensor:
     return images
 
 
-@augmentation()
-def flip(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
-    mirrored = torch.rand(len(images), 1, 1, 1, generator=generator).to(images.device) < 0.5
-    return torch.where(mirrored, images.flip(3), images)
+@augmentation(coins)
+def flip(images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 1"]) -> Tensor:
+    return torch.where(choices[:, :, None, None] < 0.5, images.flip(3), images)
 
 
-@augmentation()
-def crop_flip(images: UInt8[Tensor, "batch channels height width"], generator: Generator) -> Tensor:
+@augmentation(shifts_and_coins)
+def crop_flip(images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 3"]) -> Tensor:
     batch, _, height, width = images.shape
-    reach = (max(1, height // 8), max(1, width // 8))
+    reach, (top, left) = reaches(height, width), choices[:, :2].long().split(1, dim=1)
     padded = F.pad(images.float(), (reach[1], reach[1], reach[0], reach[0]), mode="reflect").to(torch.uint8)
-    top, left = (torch.randint(0, 2 * r + 1, (batch, 1), generator=generator).to(images.device) for r in reach)
     rows = (top + torch.arange(height, device=images.device))[:, None, :, None]  # batch 1 height 1
     columns = (left + torch.arange(width, device=images.device))[:, None, None, :]  # batch 1 1 width
     which = torch.arange(batch, device=images.device)[:, None, None, None]
-    return flip(padded.permute(0, 2, 3, 1)[which, rows, columns].squeeze(1).permute(0, 3, 1, 2), generator)
+    return flip(padded.permute(0, 2, 3, 1)[which, rows, columns].squeeze(1).permute(0, 3, 1, 2), choices[:, 2:])

@@ -43,7 +43,9 @@ def load(file: Path) -> tuple[dict[str, Tensor], dict]:
             tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118
             metadata = stored.metadata() or {}
         about = json.loads(metadata["about"])
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        if not isinstance(about, dict):
+            raise ValueError("its JSON data is no object")
+    except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{file} is not a whole checkpoint ({error}): delete it to train again") from error
     if digest(tensors) != metadata.get("sha256"):
         raise DamagedCheckpoint(f"{file} does not match its own checksum: delete it to train again")
@@ -56,7 +58,7 @@ def digest(tensors: dict[str, Tensor]) -> str:
     for name in sorted(tensors):
         flat = tensors[name].contiguous().reshape(-1)
         total.update(f"{name} {flat.dtype} {tuple(tensors[name].shape)}".encode())
-        total.update(flat.view(torch.uint8).numpy().tobytes())
+        total.update(flat.view(torch.uint8).numpy())
     return total.hexdigest()
 
 

@@ -5,12 +5,16 @@ test, under every test mask, with the error of each image kept.
 
 At the quick scale a run is always done anew, so that a replay of a notebook tests
 the code and not a file. At the larger scales a finished record is read, an
-interrupted run goes on, and `rerun=True` does it again.
+interrupted run goes on, and `rerun=True` does it again; of several processes that ask
+for the same run at once one does it and the others wait for its record.
 """
 
+import contextlib
 import datetime
+import os
 import shutil
 import time
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,9 +22,11 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lib import checkpoint, evaluate, records, training
+from lib import about, checkpoint, evaluate, parallel, records, training, worker
 from lib.data import DataError, Images, load
 from lib.data.registry import SPLITS
+from lib.leash import LEDGER
+from lib.locks import only_one
 from lib.machine import describe, resolve_device
 from lib.masking import draw
 from lib.models import MODELS, build
@@ -60,12 +66,36 @@ def run(experiment: Experiment, execution: Execution, *, need_model: bool = True
     Raises DataError (data missing or not those of the record), ValueError (parameters
     that do not go together) and NotFinite (training diverged), each before a record is written.
     """
-    done = records.find(execution.results, experiment.key)
-    if done and execution.scale != "quick" and not execution.rerun:
-        found = reread(done, experiment, execution)
-        if found.model is not None or not need_model:
-            return found
-    return perform(experiment, execution)
+    again = execution.scale == "quick" or execution.rerun
+    with contextlib.nullcontext() if execution.scale == "quick" else only_one(execution.checkpoints(experiment.key)):
+        found = None if again else finished(experiment, execution)
+        if found is None or (found.model is None and need_model):
+            found = perform_together(experiment, execution) if execution.processes > 1 else perform(experiment, execution)
+    note(found.record)
+    return found
+
+
+def finished(experiment: Experiment, execution: Execution) -> Run | None:
+    """A finished run from disk, None where there is none that can be trusted; a damaged record is named in a warning."""
+    file = records.find(execution.results, experiment.key)
+    try:
+        return reread(file, experiment, execution) if file else None
+    except records.DamagedRecord as error:
+        warnings.warn(f"{error}; it is run again now", stacklevel=3)
+        return None
+
+
+def perform_together(experiment: Experiment, execution: Execution) -> Run:
+    """Train in several processes, then read what they wrote."""
+    worker.launch(experiment, execution)
+    return reread(records.find(execution.results, experiment.key), experiment, execution)
+
+
+def note(record: records.Record) -> None:
+    """Tell a sweep which records its run made or read (see `leash`)."""
+    if os.environ.get(LEDGER):
+        with Path(os.environ[LEDGER]).open("a") as ledger:
+            ledger.write(f"{record.scale}/{record.name}.json\n")
 
 
 def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
@@ -74,17 +104,17 @@ def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
     try:
         splits = load_splits(experiment, execution)
     except DataError:
-        return Run(record, None, records.read_images(file), None)
+        return Run(record, None, records.read_images(file, record), None)
     check_data(record, splits)
     weights = execution.checkpoints(record.key) / "model.safetensors"
     model = None
     if not MODELS[experiment.model].trained or weights.exists():
         model = new_model(experiment, splits)
         if MODELS[experiment.model].trained:
-            model.load_state_dict(checkpoint.load(weights)[0])
+            model = with_weights(model, weights)
         else:
             model.fit(unit_range(splits["train"].images))
-    return Run(record, model, records.read_images(file), splits)
+    return Run(record, model, records.read_images(file, record), splits)
 
 
 def check_data(record: records.Record, splits: dict[str, Images]) -> None:
@@ -97,6 +127,16 @@ def check_data(record: records.Record, splits: dict[str, Images]) -> None:
         )
 
 
+def with_weights(model: nn.Module, file: Path) -> nn.Module | None:
+    """A model brought to its weights on disk; None, with a warning, where they cannot be trusted."""
+    try:
+        model.load_state_dict(checkpoint.load(file)[0])
+    except checkpoint.DamagedCheckpoint as error:
+        warnings.warn(f"{error}", stacklevel=2)
+        return None
+    return model
+
+
 def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
     images = splits["train"].images
     shape = Shape(*images.shape[1:], patch=experiment.patch)
@@ -104,18 +144,21 @@ def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
     return build(experiment.model, experiment.options, shape, mean, std, stream(experiment.seed, "weights"))
 
 
-def perform(experiment: Experiment, execution: Execution) -> Run:
-    """Train, measure, write."""
+def perform(experiment: Experiment, execution: Execution) -> Run | None:
+    """Train, measure, write; under torchrun all processes train and process 0 does the rest."""
     head, dirty = records.commit()
-    if execution.rerun:
-        shutil.rmtree(execution.checkpoints(experiment.key), ignore_errors=True)
     started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    device = resolve_device(execution.device)
+    device = parallel.own_device(resolve_device(execution.device))
     if execution.threads:
         torch.set_num_threads(execution.threads)
-    splits = load_splits(experiment, execution)
-    clock = [time.perf_counter()]
-    model, history = trained_model(experiment, execution, splits, device)
+    with parallel.group(device):
+        if execution.rerun and parallel.rank() == 0:
+            shutil.rmtree(execution.checkpoints(experiment.key), ignore_errors=True)
+        splits, processes = parallel.first_alone(lambda: load_splits(experiment, execution)), parallel.size()
+        first, clock = parallel.rank() == 0, [time.perf_counter()]
+        model, history = trained_model(experiment, execution, splits, device)
+    if not first:
+        return None
     clock.append(time.perf_counter())
     measured, rows = measure(model, experiment, splits, device)
     clock.append(time.perf_counter())
@@ -126,17 +169,17 @@ def perform(experiment: Experiment, execution: Execution) -> Run:
         notebook=execution.notebook,
         parameters=experiment.identity(),
         components=experiment.components(),
-        data=about_data(experiment, splits),
-        model=about_model(model, experiment, device),
+        data=about.data(experiment, splits),
+        model=about.model(model, experiment, device),
         metrics=measured,
         history=history,
         provenance=records.Provenance(
-            commit=head, dirty=dirty, versions=records.versions(), machine=describe(device), seconds=seconds, started=started
+            commit=head, dirty=dirty, versions=records.versions(), machine=describe(device, processes), seconds=seconds, started=started
         ),
     )
-    if execution.scale != "quick" and MODELS[experiment.model].trained:
+    if (execution.scale != "quick" or processes > 1) and MODELS[experiment.model].trained:
         checkpoint.save(execution.checkpoints(record.key) / "model.safetensors", model.state_dict(), {"key": record.key})
-    records.write(record, rows, execution.results)
+    record = records.write(record, rows, execution.results)
     for state in checkpoint.states(execution.checkpoints(record.key)):
         state.unlink(missing_ok=True)  # finished: the record and the weights are what remains
     return Run(record, model.cpu(), rows, splits)
@@ -150,7 +193,8 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
         model.fit(unit_range(splits["train"].images))
         return model.to(device), []
     model.to(device).train()
-    settings = StepSettings(recipe.learning_rate, recipe.weight_decay, clip=recipe.clip, precision=recipe.precision)
+    how = {"clip": recipe.clip, "precision": recipe.precision, "accumulate": execution.accumulate}
+    settings = StepSettings(recipe.learning_rate, recipe.weight_decay, **how)
     grid = model.space.grid
 
     def draw_mask(batch, generator, progress):
@@ -186,36 +230,3 @@ def measure(model: nn.Module, experiment: Experiment, splits: dict[str, Images],
         for split, found in evaluate.probe(model, fewer, device).items():
             measured.setdefault(split, {}).update(found)
     return measured, rows
-
-
-def about_data(experiment: Experiment, splits: dict[str, Images]) -> records.DataRecord:
-    return records.DataRecord(
-        name=experiment.identity()["dataset"],
-        variant=splits["train"].variant,
-        sha256={split: images.sha256 for split, images in splits.items()},
-        counts={split: len(images) for split, images in splits.items()},
-        classes=len(splits["train"].classes),
-        skipped=sum(len(images.skipped) for images in splits.values()),
-    )
-
-
-def about_model(model: nn.Module, experiment: Experiment, device: torch.device) -> records.ModelRecord:
-    family = MODELS[experiment.model]
-    return records.ModelRecord(
-        family=family.name,
-        label=family.label,
-        parameters=sum(parameter.numel() for parameter in model.parameters()),
-        flops=forward_flops(model, experiment, device) if family.trained else None,
-    )
-
-
-def forward_flops(model: nn.Module, experiment: Experiment, device: torch.device) -> int:
-    """Floating-point operations of one image's forward pass under the training mask."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    shape = model.space.shape
-    image = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
-    mask = draw(experiment.strategy, batch=1, grid=shape.grid, ratio=experiment.mask_ratio, generator=stream(0, "flops"))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model.reconstruct(image, mask.to(device))
-    return counter.get_total_flops()

@@ -45,13 +45,14 @@ def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractC
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
 
 
-def describe(device: torch.device) -> dict[str, str | int]:
+def describe(device: torch.device, processes: int = 1) -> dict[str, str | int]:
     """Processor, cores, system and accelerator for a record's provenance; no host name, no path."""
     return {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor(),
         "cores": os.cpu_count() or 1,
-        "threads": torch.get_num_threads(),
+        "threads": torch.get_num_threads(),  # of each process
+        "processes": processes,
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
     }
 

@@ -2,16 +2,19 @@
 
 A step owns the optimisers and the gradients, so the training loop needs no special
 case: a plain model has one optimiser (`GradientStep`), the adversarial autoencoder
-brings its own step with three. A step answers `step(images, mask, generator)` with
-the losses it saw, and lets the loop scale its learning rates and save its state.
+brings its own step with three. A step answers `step(batch)` with the losses it saw,
+and lets the loop scale its learning rates and save its state. The losses of a large
+batch can be taken in parts, in turn (`accumulate`, less memory) and by several
+processes (see `parallel`); each counts by its number of images.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
 from torch import Generator, Tensor, nn
 
+from lib import parallel
 from lib.machine import Precision, autocast
 
 
@@ -24,10 +27,25 @@ class StepSettings:
     betas: tuple[float, float] = (0.9, 0.95)  # He et al. 2022, table 8
     clip: float | None = None  # largest gradient norm, None = no clipping
     precision: Precision = "float32"
+    accumulate: int = 1  # parts in which a process takes its share of a batch
+
+
+@dataclass(frozen=True)
+class Batch:
+    """This process's share of a batch."""
+
+    images: Tensor  # [share, channels, height, width] in [0, 1]
+    mask: Tensor  # [share, tokens], True = hidden
+    whole: int  # images of the batch over all processes
+    generator: Generator  # of the model's own noise: draw for the whole batch, keep the share
+
+    def noise(self, draw: Callable[[int, Generator], Tensor]) -> Tensor:
+        """This share of what `draw(count, generator)` gives for the whole batch."""
+        return parallel.share(draw(self.whole, self.generator))
 
 
 class Update:
-    """One AdamW over some parameters: call it with a loss. Decay spares biases, norms and tokens (rank below 2)."""
+    """One AdamW over some parameters: call it with losses and weights. Decay spares biases, norms and tokens (rank below 2)."""
 
     def __init__(self, parameters: Iterable[nn.Parameter], settings: StepSettings, rate: float = 1.0):
         self.parameters = list(parameters)
@@ -41,13 +59,26 @@ class Update:
         for group in self.optimizer.param_groups:
             group["lr"] = self.base * factor
 
-    def __call__(self, loss: Tensor) -> None:
-        gradients = torch.autograd.grad(loss, self.parameters, allow_unused=True)
-        for parameter, gradient in zip(self.parameters, gradients, strict=True):
-            parameter.grad = gradient
+    def __call__(self, losses: Iterable[tuple[Tensor, float]]) -> Tensor:
+        """Descend the weighted sum of losses, over all processes; returns this process's part of the sum."""
+        for parameter in self.parameters:
+            parameter.grad = None
+        total = torch.zeros((), device=self.parameters[0].device)
+        for loss, weight in losses:
+            for parameter, gradient in zip(self.parameters, self.gradients(loss * weight), strict=True):
+                parameter.grad = gradient if parameter.grad is None or gradient is None else parameter.grad + gradient
+            total = total + loss.detach() * weight
+        if parallel.size() > 1:
+            given = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]
+            for parameter, gradient in zip(self.parameters, parallel.sums(given), strict=True):
+                parameter.grad = gradient
         if self.clip is not None:
             nn.utils.clip_grad_norm_(self.parameters, self.clip)
         self.optimizer.step()
+        return total
+
+    def gradients(self, loss: Tensor) -> tuple[Tensor | None, ...]:
+        return torch.autograd.grad(loss, self.parameters, allow_unused=True)
 
     def state(self) -> dict[str, Tensor]:
         """The optimiser's moments as flat names, ready for safetensors."""
@@ -71,8 +102,15 @@ class Step:
     def __init__(self, model: nn.Module, settings: StepSettings):
         self.model, self.settings = model, settings
 
-    def autocast(self):
-        return autocast(next(self.model.parameters()).device, self.settings.precision)
+    def losses(self, function: Callable[..., Tensor], batch: Batch, *more: Tensor) -> Iterator[tuple[Tensor, float]]:
+        """`function(images, mask, *more)` on each part of the share, one at a time, with its part in the whole batch."""
+        held = (batch.images, batch.mask, *more)
+        rows = -(-len(batch.images) // self.settings.accumulate) or 1
+        for part in zip(*(tensor.split(rows) for tensor in held), strict=True):
+            if len(part[0]):
+                with autocast(batch.images.device, self.settings.precision):
+                    loss = function(*part)
+                yield loss, len(part[0]) / batch.whole
 
     def scale_rate(self, factor: float) -> None:
         for update in self.updates.values():
@@ -93,8 +131,5 @@ class GradientStep(Step):
         super().__init__(model, settings)
         self.updates = {"model": Update(model.parameters(), settings)}
 
-    def __call__(self, images: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
-        with self.autocast():
-            loss = self.model.loss(images, mask)
-        self.updates["model"](loss)
-        return {"loss": loss.detach()}
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        return {"loss": self.updates["model"](self.losses(self.model.loss, batch))}

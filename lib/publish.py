@@ -8,7 +8,7 @@ import re
 
 import pandas as pd
 
-from lib import records, stale, tables
+from lib import records, tables
 from lib.paths import REPORTS, ROOT
 
 SCALES = ("standard", "full")
@@ -23,6 +23,8 @@ START, END = "<!-- table: written by make publish -->", "<!-- end of table -->"
 
 def current(scale: str) -> list[records.Record]:
     """The records of a scale that today's code would make alike; stale ones are not published (see `make stale`)."""
+    from lib import stale
+
     return [record for record in records.read_all(REPORTS / "results" / scale) if not stale.reasons(record)]
 
 

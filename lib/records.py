@@ -2,14 +2,16 @@
 
 A record says what was run (parameters, component versions, data and its sha256),
 what came out (measures with n on validation and test, history) and where from
-(commit, versions, machine, seconds). It is checked when written and when read,
-written aside and renamed as the last act of a run, and holds no path. Records of the
+(commit, versions, machine, seconds). It is checked when written and when read, by its
+schema and by a sha256 of its content and of the per-image file; it is written aside
+and renamed as the last act of a run, and holds no path. Records of the
 quick scale are this machine's own and ignored by git; those of `standard` and `full`
 are committed, found by their key and never overwritten by a quicker one.
 """
 
 import hashlib
 import importlib.metadata
+import io
 import json
 import os
 import subprocess
@@ -71,10 +73,16 @@ class Record(Strict):
     metrics: dict[str, dict[str, Measure]]  # split -> name -> measure
     history: list[dict[str, float]]
     provenance: Provenance
+    images_sha256: str | None = None  # of the per-image file beside it, None where there is none
+    sha256: str | None = None  # of everything above, set when written
 
     @property
     def name(self) -> str:
         return f"{self.data.variant}_{self.model.family}_{self.key}"
+
+    def digest(self) -> str:
+        """sha256 of the content."""
+        return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
     def value(self, name: str, split: str = "test") -> float | None:
         """One measure. Raises KeyError naming those there are."""
@@ -92,14 +100,17 @@ def key_of(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Path:
-    """Write a record and its per-image errors; the record comes last, so one that exists is complete."""
-    Record.model_validate_json(record.model_dump_json())
-    file = folder / f"{record.name}.json"
+def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Record:
+    """Write a record and its per-image errors and return it with its sums; it comes last, so one that exists is complete."""
+    file, images = folder / f"{record.name}.json", None
     if len(per_image):
-        replace_file(file.with_suffix(".parquet"), lambda aside: per_image.to_parquet(aside, compression="zstd", index=False))
+        packed = per_image.to_parquet(None, compression="zstd", index=False)
+        images = hashlib.sha256(packed).hexdigest()
+        replace_file(file.with_suffix(".parquet"), lambda aside: aside.write_bytes(packed))
+    record = Record.model_validate_json(record.model_copy(update={"images_sha256": images, "sha256": None}).model_dump_json())
+    record = record.model_copy(update={"sha256": record.digest()})
     replace_file(file, lambda aside: aside.write_text(record.model_dump_json(indent=1) + "\n"))
-    return file
+    return record
 
 
 def replace_file(file: Path, write_to) -> None:
@@ -116,15 +127,23 @@ def replace_file(file: Path, write_to) -> None:
 def read(file: Path) -> Record:
     """A record from its file. Raises DamagedRecord."""
     try:
-        return Record.model_validate_json(file.read_text())
+        record = Record.model_validate_json(file.read_text())
     except (OSError, UnicodeDecodeError, ValidationError) as error:
         raise DamagedRecord(f"{file} is not a valid record ({error}): delete it and run again") from error
+    if record.sha256 != record.digest():
+        raise DamagedRecord(f"{file} does not match its own sha256, a byte of it has changed: delete it and run again")
+    return record
 
 
-def read_images(file: Path) -> pd.DataFrame:
-    """The per-image errors beside a record; empty for one that reconstructs nothing."""
+def read_images(file: Path, record: Record) -> pd.DataFrame:
+    """The per-image errors beside a record; empty for one that reconstructs nothing. Raises DamagedRecord."""
     beside = file.with_suffix(".parquet")
-    return pd.read_parquet(beside) if beside.exists() else pd.DataFrame()
+    if record.images_sha256 is None:
+        return pd.DataFrame()
+    packed = beside.read_bytes() if beside.exists() else b""
+    if hashlib.sha256(packed).hexdigest() != record.images_sha256:
+        raise DamagedRecord(f"{beside} is missing or damaged: delete {file} and run again")
+    return pd.read_parquet(io.BytesIO(packed))
 
 
 def find(folder: Path, key: str) -> Path | None:

@@ -1,9 +1,10 @@
-"""One self-contained page: `python -m lib.report` runs the notebooks, then writes reports/index.html.
+"""One self-contained page, reports/index.html, from what the notebooks have made: `python -m lib.report`.
 
 Figures with their captions and alt texts, tables from the records of the quick
 scale, published tables of larger runs, links to the executed notebooks and where the
 numbers come from. Nothing on the page refers to another site. Exits with 1 where a
-notebook failed; its section says so, with the cell and the error.
+notebook failed; its section says so, with the cell and the error. `make report` has
+the notebooks run first (see report.smk).
 """
 
 import base64
@@ -16,11 +17,10 @@ import nbformat
 import pandas as pd
 
 from lib import records, tables
-from lib.notebooks import EXECUTED, Execution, all_notebooks, execute
+from lib.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from lib.paths import REPORTS
 
 TEMPLATES = Path(__file__).parent / "templates"
-FIGURES, RESULTS = EXECUTED / "figures" / "quick", EXECUTED / "results" / "quick"
 
 
 def title_of(notebook: Path) -> str:
@@ -29,10 +29,10 @@ def title_of(notebook: Path) -> str:
     return first.splitlines()[0].lstrip("# ")
 
 
-def figures_of(prefix: str) -> list[dict[str, str]]:
-    """The saved figures whose names begin with a notebook's number."""
+def figures_of(name: str) -> list[dict[str, str]]:
+    """The figures that a notebook has saved, in its order."""
     found = []
-    for about in sorted(FIGURES.glob(f"{prefix}-*.json"), key=lambda file: file.stat().st_mtime):
+    for about in sorted((EXECUTED / name / "figures" / "quick").glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         svg = about.with_suffix(".svg")
         if svg.exists():
             found.append(json.loads(about.read_text()) | {"svg": base64.b64encode(svg.read_bytes()).decode()})
@@ -82,14 +82,14 @@ def published_tables() -> list[dict[str, str]]:
     return [{"title": title, "html": view.to_html(index=False, border=0)} for title, view in views.items() if not view.empty]
 
 
-def page(executions: list[Execution]) -> str:
+def page(outcomes: list[Outcome]) -> str:
     """The report as HTML; everything that is text is escaped."""
-    found = records.read_all(RESULTS)
-    parts = []
-    for notebook, execution in zip(all_notebooks(), executions, strict=True):
-        own = [record for record in found if record.notebook == notebook.stem]
-        about = {"name": notebook.stem, "title": title_of(notebook), "seconds": execution.seconds, "error": execution.error}
-        parts.append(about | {"figures": figures_of(notebook.stem[:2]), "tables": table_of(own)})
+    found, parts = [], []
+    for notebook, went in zip(all_notebooks(), outcomes, strict=True):
+        own = records.read_all(EXECUTED / notebook.stem / "results" / "quick")
+        about = {"name": notebook.stem, "title": title_of(notebook), "seconds": went.seconds, "error": went.error}
+        parts.append(about | {"figures": figures_of(notebook.stem), "tables": table_of(own)})
+        found += own
     last = max(found, key=lambda record: record.provenance.started, default=None)
     where = last.provenance.model_dump() if last else {"machine": {}, "versions": {}, "commit": None, "dirty": None}
     environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
@@ -114,15 +114,16 @@ def safe(html: str):
 
 
 def main() -> int:
-    executions = [execute(notebook) for notebook in all_notebooks()]
+    """Write the page from what has been run; 1 where a notebook failed."""
+    outcomes = [outcome(notebook) for notebook in all_notebooks()]
     for notebook in all_notebooks():
         copy, rendered = EXECUTED / notebook.name, EXECUTED / f"{notebook.stem}.html"
         if copy.exists() and (not rendered.exists() or rendered.stat().st_mtime < copy.stat().st_mtime):
             write_html(notebook)
-    html = page(executions)
+    html = page(outcomes)
     records.replace_file(REPORTS / "index.html", lambda aside: aside.write_text(html))
     print("wrote", (REPORTS / "index.html").relative_to(REPORTS.parent))
-    return int(any(execution.error for execution in executions))
+    return int(any(went.error for went in outcomes))
 
 
 if __name__ == "__main__":

@@ -9,7 +9,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-EXECUTION = ("data_root", "output", "device", "threads", "rerun")  # how, not what: claims do not depend on them
+EXECUTION = ("data_root", "output", "device", "threads", "processes", "accumulate", "rerun")  # how, not what: claims do not depend on them
+
+BASELINES = ("pca", "biharmonic", "mean_fill", "raw_pixels")
 
 AllOr = Annotated[int, Field(ge=0)]  # 0 stands for "all" or "as it is"
 Ratio = Annotated[float, Field(gt=0, lt=1)]
@@ -33,6 +35,7 @@ class NotebookParameters(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
     notebook: ClassVar[str]
+    models: ClassVar[tuple[str, ...]]  # that the notebook runs: a sweep's cell is done again when one of them changes
 
     dataset: str
     image_size: AllOr = 0
@@ -50,6 +53,8 @@ class NotebookParameters(BaseModel):
     output: str = "reports"
     device: str = "auto"
     threads: AllOr = 0
+    processes: Count = 1
+    accumulate: Count = 1
     rerun: bool = False
 
     @property
@@ -66,6 +71,25 @@ class NotebookParameters(BaseModel):
 
         names = ["random"] if self.scale == "quick" else [name for name in JUDGED_ON if STRATEGIES[name].defined_at(self.mask_ratio)]
         return tuple(f"{name}@{self.mask_ratio:g}" for name in names)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers of a whole notebook, and the behaviour version of everything that it uses."""
+        from lib.data import settle_variant
+        from lib.settings import settle
+
+        plain = {name: value for name, value in self.model_dump(mode="json").items() if name not in EXECUTION}
+        plain |= {"dataset": settle_variant(self.dataset, self.data_root), "precision": settle(self.device, self.precision)}
+        return {"notebook": self.notebook, "parameters": plain, "components": self.components()}
+
+    def components(self) -> dict[str, int]:
+        """The behaviour version of everything that the notebook uses under these parameters."""
+        used = [self.experiment(model, strategy=name, patch_size=1) for model in self.models for name in self.trained_under]
+        return {name: version for experiment in used for name, version in experiment.components().items()}
+
+    @property
+    def trained_under(self) -> tuple[str, ...]:
+        """Strategies of training."""
+        return ("random",)
 
     def quarter(self) -> int | tuple[int, int]:
         """A quarter of the images' sides: what a patch size of 0 stands for."""
@@ -89,7 +113,8 @@ class NotebookParameters(BaseModel):
         from lib.settings import Experiment
 
         plain = {"dataset": settle_variant(self.dataset, self.data_root), "mask_ratio": self.mask_ratio, "seed": getattr(self, "seed", 0)}
-        plain |= {"patch_size": self.patch_size or self.quarter()}
+        if "patch_size" not in changes:
+            plain["patch_size"] = self.patch_size or self.quarter()
         plain |= {name: getattr(self, name) or None for name in ("image_size", "subset", "evaluate_images", "probe_images")}
         plain |= {"test_masks": self.test_masks, "recipe": self.recipe(**recipe or {})}
         return Experiment(model=model, options=options or {}, **plain | changes)
@@ -110,6 +135,7 @@ class NotebookParameters(BaseModel):
 
 class VanillaAutoencoder(NotebookParameters):
     notebook: ClassVar[str] = "01_vanilla_autoencoder"
+    models: ClassVar[tuple[str, ...]] = ("autoencoder", *BASELINES)
 
     dataset: str = "digits"
     patch_size: Count = 2
@@ -123,6 +149,7 @@ class VanillaAutoencoder(NotebookParameters):
 
 class AdversarialAutoencoder(NotebookParameters):
     notebook: ClassVar[str] = "02_adversarial_autoencoder"
+    models: ClassVar[tuple[str, ...]] = ("adversarial", "autoencoder", *BASELINES)
 
     dataset: str = "digits"
     patch_size: Count = 2
@@ -162,6 +189,7 @@ class VisionTransformer(NotebookParameters):
 
 class ViTMAE(VisionTransformer):
     notebook: ClassVar[str] = "03_vit_mae"
+    models: ClassVar[tuple[str, ...]] = ("mae", "autoencoder", "adversarial", *BASELINES)
 
     dataset: str = "photos"
     patch_size: AllOr = 0
@@ -189,6 +217,16 @@ class MaskingStrategies(VisionTransformer):
     strategies: Names = ("random", "block", "grid")
     ratios: Ratios = (0.25, 0.5, 0.9)
     seeds: Seeds = (1, 2, 3)
+
+    @property
+    def trained_under(self) -> tuple[str, ...]:
+        from lib.masking import STRATEGIES
+
+        return tuple(name for name in self.strategies if STRATEGIES[name].defined_at(self.mask_ratio))
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        return (self.model, *BASELINES)
 
     @property
     def options(self) -> dict[str, Any]:

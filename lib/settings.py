@@ -96,7 +96,9 @@ class Execution(Config):
     scale: records.Scale = "quick"
     notebook: str = ""
     device: str = "auto"
-    threads: int | None = Field(None, ge=1)
+    threads: int | None = Field(None, ge=1)  # of each process
+    processes: int = Field(1, ge=1)  # that train together on this machine (see parallel)
+    accumulate: int = Field(1, ge=1)  # parts in which a process takes its share of a batch: less memory, the same result
     rerun: bool = False
     progress: bool = True
 

@@ -7,13 +7,16 @@ row for each configuration and measure, mean over seeds with the half-width of i
 """
 
 import json
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from lib.experiment import Run
 from lib.intervals import t_interval
 from lib.paths import REPORTS
 from lib.records import Record
+
+if TYPE_CHECKING:
+    from lib.experiment import Run
 
 MEASURES = {
     "psnr_hidden": "PSNR hidden [dB]",
@@ -34,13 +37,13 @@ def row(record: Record, mask: str, split: str = "test", measures: tuple[str, ...
     return {title: found[name].value if name in found else None for title, name in columns.items()}
 
 
-def comparison(runs: dict[str, Run], mask: str, split: str = "test", measures: tuple[str, ...] = tuple(MEASURES)) -> pd.DataFrame:
+def comparison(runs: dict[str, "Run"], mask: str, split: str = "test", measures: tuple[str, ...] = tuple(MEASURES)) -> pd.DataFrame:
     """A row per run under one test mask."""
     rows = {label: row(run.record, mask, split, measures) for label, run in runs.items()}
     return pd.DataFrame(rows).T.astype(float).round(3).dropna(axis=1, how="all")
 
 
-def over_seeds(runs: list[Run], name: str, split: str = "test") -> tuple[float, float]:
+def over_seeds(runs: list["Run"], name: str, split: str = "test") -> tuple[float, float]:
     """Mean of a measure over runs that differ in their seed, and the half-width of its interval."""
     return t_interval([run.value(name, split) for run in runs])
 

@@ -6,6 +6,8 @@ generators derived from one seed: the order of images, their augmentation, the m
 and the model's own noise are separate streams, so that a model that draws more noise
 still sees the same images under the same masks. Interrupted at any step, a run
 continues from its last state; on a CPU it ends with the same bits (same machine and threads).
+Under torchrun every process holds this same state and computes a share of each batch
+(see `parallel`); only process 0 writes it.
 """
 
 import math
@@ -20,17 +22,17 @@ from jaxtyping import UInt8
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from lib import checkpoint
+from lib import checkpoint, parallel
 from lib.augment import AUGMENTATIONS
 from lib.machine import Precision, autocast
-from lib.models.registry import Config
-from lib.optim import Step
+from lib.models.registry import Config, later
+from lib.optim import Batch, Step
 from lib.pixels import unit_range
 from lib.streams import stream
 
 VERSION = 1  # raise it when the loop's results change: records made before are then stale
 STREAMS = ("order", "augment", "mask", "noise")
-CHECK_EVERY = 50  # steps between looks at the losses, which wait for an accelerator
+CHECK_EVERY = 50  # steps between looks at the losses, which wait for an accelerator and for other processes
 SAVE_EVERY = 60.0  # seconds between states on disk
 
 DrawMask = Callable[[int, Generator, float], Tensor]  # (batch, generator, progress) -> mask
@@ -49,6 +51,7 @@ class Recipe(Config):
     keep: Literal["best", "last"] = "best"  # weights to end with: lowest validation loss, or the last
     evaluations: int = Field(10, ge=1)  # validations over the run, evenly spaced
     precision: Precision = "float32"
+    last_batch: Literal["drop", "keep"] = later("drop", before="drop")  # what an epoch does with images that do not fill a batch
 
 
 class NotFinite(ArithmeticError):
@@ -102,7 +105,7 @@ def train(
     device = next(model.parameters()).device
     images, validation = images.to(device), validation.to(device)
     batch = min(recipe.batch_size, len(images))
-    per_epoch = len(images) // batch
+    per_epoch = len(images) // batch if recipe.last_batch == "drop" else math.ceil(len(images) / batch)
     total = recipe.epochs * per_epoch
     state = restored(model, step, seed, run, folder) or State({name: stream(seed, name) for name in STREAMS})
     rows_at = {math.ceil(total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
@@ -116,23 +119,30 @@ def train(
             order = epoch_order(len(images), state)
         progress_share = state.step / total
         step.scale_rate(rate_factor(state.step, total, recipe.warmup))
-        chosen = images[order[place * batch : (place + 1) * batch].to(device)]
-        chosen = unit_range(AUGMENTATIONS[recipe.augment](chosen, state.generators["augment"]))
-        mask = draw_mask(batch, state.generators["mask"], progress_share).to(device)
-        recent.append(step(chosen, mask, state.generators["noise"]))
+        recent.append(step(next_batch(images, order[place * batch : (place + 1) * batch], state, draw_mask, recipe, progress_share)))
         state.step += 1
         row_due = state.step in rows_at
-        if device.type == "cpu" or row_due or len(recent) == CHECK_EVERY:
+        if (device.type == "cpu" and parallel.size() == 1) or row_due or len(recent) == CHECK_EVERY:
             collect(recent, state, recipe, total, folder)
         if row_due:
             row = close_row(model, step, state, validation, fixed, recipe, total)
             progress(state.step, total, row)
         if folder is not None and not recent and (time.monotonic() - saved > SAVE_EVERY or state.step == total):
-            write_state(model, step, state, run, folder)
+            if parallel.rank() == 0:
+                write_state(model, step, state, run, folder)
             saved = time.monotonic()
     if recipe.keep == "best" and state.best:
         model.load_state_dict(state.best)
     return state.history
+
+
+def next_batch(images: Tensor, index: Tensor, state: State, draw_mask: DrawMask, recipe: Recipe, progress_share: float) -> Batch:
+    """This process's share of the batch at `index`; all randomness is drawn for the whole of it."""
+    augmentation, whole, device = AUGMENTATIONS[recipe.augment], len(index), images.device
+    choices = parallel.share(augmentation.draw(whole, *images.shape[2:], state.generators["augment"])).to(device)
+    mask = parallel.share(draw_mask(whole, state.generators["mask"], progress_share)).to(device)
+    chosen = augmentation.apply(images[parallel.share(index).to(device)], choices)
+    return Batch(unit_range(chosen), mask, whole, state.generators["noise"])
 
 
 def epoch_order(count: int, state: State) -> Tensor:
@@ -143,11 +153,11 @@ def epoch_order(count: int, state: State) -> Tensor:
 
 
 def collect(recent: list[dict[str, Tensor]], state: State, recipe: Recipe, total: int, folder: Path | None) -> None:
-    """Add recent losses to the running sums and empty the list. Raises NotFinite."""
-    first = state.step - len(recent)
-    for offset, losses in enumerate(recent):
-        for name, loss in losses.items():
-            value = loss.item()
+    """Add recent losses, over all processes, to the running sums and empty the list. Raises NotFinite."""
+    first, names = state.step - len(recent), list(recent[0])
+    (values,) = parallel.sums([torch.stack([torch.stack([losses[name].float() for name in names]) for losses in recent])])
+    for offset, losses in enumerate(values.tolist()):
+        for name, value in zip(names, losses, strict=True):
             if not math.isfinite(value):
                 at = first + offset
                 rate = recipe.learning_rate * rate_factor(at, total, recipe.warmup)
@@ -183,15 +193,18 @@ def validation_masks(count: int, draw_mask: DrawMask, seed: int) -> Tensor:
 
 @torch.no_grad()
 def mean_loss(model: nn.Module, images: Tensor, masks: Tensor, precision: Precision, batch: int = 512) -> float:
-    """The model's loss over a set of images under fixed masks."""
+    """The model's loss over a set of images under fixed masks; each process takes a share."""
     model.eval()
-    total = 0.0
+    count, total = len(images), 0.0
+    images, masks = parallel.share(images), parallel.share(masks)
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         with autocast(images.device, precision):
             total += model.loss(unit_range(images[part]), masks[part]).item() * len(images[part])
     model.train()
-    return total / len(images)
+    if parallel.size() > 1:
+        total = parallel.sums([torch.tensor(total, dtype=torch.float64).to(images.device)])[0].item()
+    return total / count
 
 
 def write_state(model: nn.Module, step: Step, state: State, run: str, folder: Path) -> None:

@@ -25,7 +25,7 @@ from lib.data.downloaded import VALIDATION, from_arrays
 from lib.data.folder import read_folder
 from lib.masking import STRATEGIES, draw
 from lib.models import MODELS, build
-from lib.optim import GradientStep, StepSettings
+from lib.optim import Batch, GradientStep, StepSettings
 from lib.pixels import Shape, unit_range
 from lib.streams import stream
 
@@ -56,7 +56,8 @@ def of_strategy(name: str) -> Values:
 
 
 def of_augmentation(name: str) -> Values:
-    return digest(AUGMENTATIONS[name](some_bytes(), stream(0, name)))
+    chosen = AUGMENTATIONS[name].draw(12, SHAPE.height, SHAPE.width, stream(0, name))
+    return digest(AUGMENTATIONS[name].apply(some_bytes(), chosen))
 
 
 def of_data(name: str) -> Values:
@@ -84,7 +85,7 @@ def of_model(name: str) -> Values:
     found = []
     if family.trained:
         step = family.make_step(model, StepSettings(1e-3, 0.05))
-        losses = [step(images, masks, stream(i, "noise")) for i in range(2)]
+        losses = [step(Batch(images, masks, len(images), stream(i, "noise"))) for i in range(2)]
         found += [loss.item() for row in losses for loss in row.values()] + [model.loss(images, masks).item()]
     else:
         model.fit(images)

@@ -25,8 +25,8 @@ def test_each_phase_moves_only_its_own_parameters(phase, moved):
     model, images, mask = model_and_batch()
     step = AdversarialStep(model, StepSettings(1e-2, 0.0))
     before = {name: value.clone() for name, value in model.named_parameters()}
-    loss = getattr(model, f"{phase}_loss")(images, mask, stream(0, "noise"))
-    step.updates[phase](loss)
+    loss = getattr(model, f"{phase}_loss")(images, mask, model.prior(len(images), stream(0, "noise")))
+    step.updates[phase]([(loss, 1.0)])
     changed = {name.split(".")[0] for name, value in model.named_parameters() if not torch.equal(value, before[name])}
     assert changed == moved
 
@@ -39,8 +39,10 @@ def test_the_discriminator_calls_the_prior_real_and_codes_fake():
             parameter.zero_()
         last = model.discriminator[-1]
         last.bias.fill_(20.0)
-        assert model.generator_loss(images, mask, stream(0, "n")) < 1e-6, "codes taken for the prior are what the encoder wants"
-        assert model.discriminator_loss(images, mask, stream(0, "n")).item() == pytest.approx(10, abs=1e-3)
+        assert model.generator_loss(images, mask, model.prior(6, stream(0, "n"))) < 1e-6, (
+            "codes taken for the prior are what the encoder wants"
+        )
+        assert model.discriminator_loss(images, mask, model.prior(6, stream(0, "n"))).item() == pytest.approx(10, abs=1e-3)
         last.weight.zero_()
     real = model.prior(500, stream(0, "p"))
     codes = model.encode(images, mask)
@@ -50,7 +52,7 @@ def test_the_discriminator_calls_the_prior_real_and_codes_fake():
     model.encoder[1][-1].bias.data.fill_(30.0)  # codes far from the prior
     for _ in range(100):
         optimizer.zero_grad()
-        model.discriminator_loss(images, mask, stream(0, "n")).backward()
+        model.discriminator_loss(images, mask, model.prior(6, stream(0, "n"))).backward()
         optimizer.step()
     with torch.no_grad():
         assert model.discriminator(real).median() > 0 > model.discriminator(model.encode(images, mask)).median()

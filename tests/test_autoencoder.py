@@ -2,7 +2,7 @@ import torch
 
 from lib import linear
 from lib.models import build
-from lib.optim import GradientStep, StepSettings
+from lib.optim import Batch, GradientStep, StepSettings
 from lib.pixels import Shape
 from lib.streams import stream
 
@@ -19,7 +19,7 @@ def test_a_linear_autoencoder_finds_the_subspace_of_pca(generator):
     nothing = torch.zeros(400, 4, dtype=torch.bool)
     for number in range(800):
         step.scale_rate(1 - number / 800)
-        step(images, nothing, generator)
+        step(Batch(images, nothing, len(images), generator))
     pca = build("pca", {"components": 3}, SHAPE, torch.tensor([0.5]), torch.tensor([0.1]), generator)
     pca.fit(images)
     angles = linear.principal_angles(linear.decoder_span(model, 3), pca.axes.flatten(0, 1))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lib.data import DataError, downloaded, load, settle_variant
+from lib.data import DataError, downloaded, imagenette, load, settle_variant
 from lib.data.registry import read_once
 
 
@@ -169,7 +169,7 @@ def test_imagenette_names_its_variant_and_is_refused_when_incomplete(tmp_path, m
     assert settle_variant("imagenette", tmp_path) == (variant or "imagenette")
     with pytest.raises(DataError, match="holds 20 pictures, not 9469"):
         load(variant or "imagenette", "train", tmp_path, size=16)
-    monkeypatch.setattr(downloaded, "IMAGENETTE", {"train": 20, "val": 6})
+    monkeypatch.setattr(imagenette, "COUNTS", {"train": 20, "val": 6})
     if variant is None:
         with pytest.raises(DataError, match="holds imagenette-24"):
             load("imagenette", "train", tmp_path, size=16)

@@ -5,7 +5,7 @@ import torch
 
 from lib.masking import draw
 from lib.models import MODELS, build
-from lib.optim import StepSettings
+from lib.optim import Batch, StepSettings
 from lib.streams import stream
 
 SMALL = {
@@ -87,8 +87,8 @@ def test_nothing_hidden_needs_the_loss_on_all_pixels(name, shape, images):
 def test_one_batch_can_be_learned(name, shape, images):
     model = small(name, shape, images)
     step = MODELS[name].make_step(model, StepSettings(learning_rate=5e-3, weight_decay=0.0))
-    mask, noise = masks(shape), stream(0, "noise")
-    losses = [step(images, mask, noise)["loss"].item() for _ in range(150)]
+    batch = Batch(images, masks(shape), len(images), stream(0, "noise"))
+    losses = [step(batch)["loss"].item() for _ in range(150)]
     assert losses[-1] < 0.5 * losses[0]
 
 

@@ -25,7 +25,7 @@ def test_committed_records_are_whole_and_hold_no_path():
             assert record.scale == scale and file.stem == record.name
             assert '"/' not in record.model_dump_json(), "no value is an absolute path"
             if any("/" in name for name in record.metrics["test"]):
-                rows = records.read_images(file)
+                rows = records.read_images(file, record)
                 name = next(name for name in record.metrics["test"] if name.endswith("psnr_hidden"))
                 chosen = rows[(rows["split"] == "test") & (rows["mask"] == name.split("/")[0])]
                 assert len(chosen) == record.metrics["test"][name].n

@@ -28,25 +28,38 @@ def record(seed=0, value=12.5, **changes):
 
 def test_a_record_is_read_back_as_written(tmp_path):
     rows = pd.DataFrame({"image": [0, 1], "mse_hidden": [0.1, 0.2]})
-    file = records.write(record(), rows, tmp_path)
-    assert records.read(file) == record() and file.name == f"digits_mae_{record().key}.json"
-    assert records.read_images(file)["mse_hidden"].tolist() == [0.1, 0.2]
+    written = records.write(record(), rows, tmp_path)
+    file = tmp_path / f"digits_mae_{record().key}.json"
+    assert records.read(file) == written and written.model_copy(update={"sha256": None, "images_sha256": None}) == record()
+    assert records.read_images(file, written)["mse_hidden"].tolist() == [0.1, 0.2]
     assert records.find(tmp_path, record().key) == file and records.find(tmp_path, "0" * 16) is None
 
 
-@pytest.mark.parametrize("damage", ["truncated", "field", "type", "empty"])
+@pytest.mark.parametrize("damage", ["truncated", "field", "type", "empty", "digit", "byte"])
 def test_a_damaged_record_is_named(tmp_path, damage):
-    file = records.write(record(), pd.DataFrame(), tmp_path)
+    file = tmp_path / f"{records.write(record(), pd.DataFrame(), tmp_path).name}.json"
     text = file.read_text()
     changed = {
         "truncated": text[:-20],
         "field": text.replace('"notebook"', '"notebok"'),
         "type": text.replace("12.5", '"high"'),
         "empty": "",
+        "digit": text.replace("12.5", "12.4"),
+        "byte": text.replace("ViT-MAE", "ViU-MAE"),
     }
+    assert changed[damage] != text
     file.write_text(changed[damage])
-    with pytest.raises(records.DamagedRecord, match=f"{file.name} is not a valid record"):
+    with pytest.raises(records.DamagedRecord, match=rf"(?s){file.name} (is not a valid record|does not match its own sha256).*delete it"):
         records.read(file)
+
+
+@pytest.mark.parametrize("damage", [lambda b: b[:-5], lambda b: b[:40] + bytes([b[40] ^ 1]) + b[41:], None])
+def test_damaged_per_image_errors_are_named(tmp_path, damage):
+    written = records.write(record(), pd.DataFrame({"image": [0, 1], "mse_hidden": [0.1, 0.2]}), tmp_path)
+    beside = tmp_path / f"{written.name}.parquet"
+    beside.write_bytes(damage(beside.read_bytes())) if damage else beside.unlink()
+    with pytest.raises(records.DamagedRecord, match=r"parquet is missing or damaged"):
+        records.read_images(beside.with_suffix(".json"), written)
 
 
 def test_a_half_written_record_is_never_found(tmp_path, monkeypatch):

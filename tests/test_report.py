@@ -1,67 +1,78 @@
+"""The default target: notebooks that run, one that fails, and the page of both."""
+
 import json
+import os
 
-import nbformat
+import checkout
 import pytest
-from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from lib import notebooks, report
+from lib import notebooks
+
+DRAW = """
+from pathlib import Path
+from lib.paths import resolve
+shelf = resolve(output) / 'figures' / 'quick'
+shelf.mkdir(parents=True)
+(shelf / '01-a.json').write_text('{"alt": "an \\\\"alt\\\\"", "caption": "<script>alert(1)</script>"}')
+(shelf / '01-a.svg').write_text('<svg/>')
+"""
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A repository of two small notebooks, one of which fails."""
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A checkout of two small notebooks, one of which fails, after `make report`."""
+    place = checkout.make(tmp_path_factory.mktemp("checkout with a space"))
+    checkout.write_notebook(place, "01_bad", "output = ''", "raise ValueError('a <b>bold</b> error')", title="What is bad?")
+    checkout.write_notebook(place, "02_good", "output = ''", DRAW, title="What is good & <i>why</i>?")
+    return place, checkout.command(place, "-m", "lib.engine")
+
+
+def test_a_failed_notebook_does_not_stop_the_others_and_is_shown(place):
+    place, done = place
+    assert done.returncode == 1 and "02_good: done in" in done.stdout
+    assert "01_bad: FAILED" in done.stdout and "ValueError" in done.stdout
+    page = (place / "reports" / "index.html").read_text()
+    assert "This notebook failed." in page and "cell 2" in page and "ValueError: a &lt;b&gt;bold" in page
+
+
+def test_the_page_is_inert_and_self_contained(place):
+    page = (place[0] / "reports" / "index.html").read_text()
+    assert "<script" not in page and "&lt;script&gt;" in page and 'alt="an &#34;alt&#34;"' in page
+    assert "What is good &amp; &lt;i&gt;why" in page and "http://" not in page and "https://" not in page
+    executed = (place[0] / "reports" / "notebooks" / "02_good.html").read_text()
+    assert "<script src=" not in executed and "cdnjs" not in executed and "unpkg" not in executed
+
+
+def test_a_second_call_runs_only_what_failed_or_changed(place):
+    place, _ = place
+    checkout.write_notebook(place, "01_bad", "output = ''", "x = 1", title="What was bad?")
+    for stamp in (place / "reports" / "notebooks" / "done").glob("02_good-*"):
+        os.utime(stamp, (4e9, 4e9))  # a clock that has jumped back since
+    done = checkout.command(place, "-m", "lib.engine")
+    assert done.returncode == 0 and "01_bad: done in" in done.stdout and "02_good" not in done.stdout
+    page = (place / "reports" / "index.html").read_text()
+    assert "What was bad?" in page and "This notebook failed." not in page
+    done = checkout.command(place, "-m", "lib.engine")
+    assert done.returncode == 0 and "done in" not in done.stdout and "wrote reports/index.html" in done.stdout
+
+
+def test_a_change_of_the_notebook_or_the_code_makes_a_run_out_of_date(tmp_path, monkeypatch):
     for name in ("notebooks", "lib", "reports"):
         (tmp_path / name).mkdir()
     (tmp_path / "requirements.lock").write_text("")
-    cells = {"01_good": "print(1)", "02_bad": "raise ValueError('a <b>bold</b> error')"}
-    for name, source in cells.items():
-        book = new_notebook(cells=[new_markdown_cell(f"# What is {name} & <i>why</i>?"), new_code_cell(source)])
-        book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3", "language": "python"}
-        nbformat.write(book, tmp_path / "notebooks" / f"{name}.ipynb")
-    reports = tmp_path / "reports"
-    for module in (notebooks, report):
-        monkeypatch.setattr(module, "REPORTS", reports)
-        monkeypatch.setattr(module, "EXECUTED", reports / "notebooks")
-    monkeypatch.setattr(notebooks, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(notebooks, "ROOT", tmp_path)
-    monkeypatch.setattr(report, "FIGURES", reports / "figures" / "quick")
-    monkeypatch.setattr(report, "RESULTS", reports / "results" / "quick")
-    (reports / "figures" / "quick").mkdir(parents=True)
-    (reports / "figures" / "quick" / "01-a.json").write_text(json.dumps({"alt": 'an "alt"', "caption": "<script>alert(1)</script>"}))
-    (reports / "figures" / "quick" / "01-a.svg").write_text("<svg/>")
-    return tmp_path
-
-
-def test_a_failed_notebook_does_not_stop_the_others_and_is_shown(place, capsys):
-    (place / "notebooks" / "01_good.ipynb").rename(place / "notebooks" / "03_good.ipynb")
-    assert report.main() == 1
-    said = capsys.readouterr().out
-    assert "papermill notebooks/02_bad.ipynb" in said and "FAILED" in said and "papermill notebooks/03_good.ipynb" in said
-    page = (place / "reports" / "index.html").read_text()
-    assert "This notebook failed." in page and "cell 1" in page and "ValueError: a &lt;b&gt;bold" in page
-
-
-def test_the_page_is_inert_self_contained_and_a_second_run_does_nothing(place, capsys, monkeypatch):
-    (place / "notebooks" / "02_bad.ipynb").unlink()
-    assert report.main() == 0
-    page = (place / "reports" / "index.html").read_text()
-    assert (
-        "<script" not in page
-        and "&lt;script&gt;" in page
-        and 'alt="an &#34;alt&#34;"' in page
-        and "What is 01_good &amp; &lt;i&gt;why" in page
-    )
-    assert "http://" not in page and "https://" not in page
-    executed = (place / "reports" / "notebooks" / "01_good.html").read_text()
-    assert "<script src=" not in executed and "cdnjs" not in executed and "unpkg" not in executed
-    capsys.readouterr()
-    monkeypatch.setattr(notebooks.subprocess, "run", lambda *a, **k: pytest.fail("ran again"))
-    assert report.main() == 0
-    assert "01_good.ipynb: up to date" in capsys.readouterr().out
-
-
-def test_a_change_of_the_notebook_or_the_code_makes_it_stale(place):
-    book = place / "notebooks" / "01_good.ipynb"
-    before = notebooks.inputs_digest(book)
-    (place / "lib" / "new.py").write_text("x = 1\n")
-    assert notebooks.inputs_digest(book) != before
+    book = tmp_path / "notebooks" / "01_good.ipynb"
+    book.write_text("{}")
+    for name, place in (
+        ("ROOT", tmp_path),
+        ("NOTEBOOKS", tmp_path / "notebooks"),
+        ("REPORTS", tmp_path / "reports"),
+        ("EXECUTED", tmp_path),
+    ):
+        monkeypatch.setattr(notebooks, name, place)
+    seen = {notebooks.stamp_of(book).name}
+    (tmp_path / "lib" / "new.py").write_text("x = 1\n")
+    seen.add(notebooks.stamp_of(book).name)
+    book.write_text(json.dumps({"cells": []}))
+    seen.add(notebooks.stamp_of(book).name)
+    assert len(seen) == 3
+    assert "make report" in notebooks.outcome(book).error

@@ -152,7 +152,7 @@ def test_no_epoch_changes_nothing():
 
 def test_clipping_bounds_the_gradient(generator):
     layer = torch.nn.Linear(4, 4)
-    Update(layer.parameters(), StepSettings(0.01, 0.0, clip=0.5))(1000 * layer(torch.ones(2, 4)).sum())
+    Update(layer.parameters(), StepSettings(0.01, 0.0, clip=0.5))([(1000 * layer(torch.ones(2, 4)).sum(), 1.0)])
     total = sum(p.grad.pow(2).sum() for p in layer.parameters()).sqrt()
     assert total.item() == pytest.approx(0.5, rel=1e-3)
 
@@ -164,7 +164,7 @@ def test_a_step_equals_torchs_adamw(generator):
     reference = torch.optim.AdamW(theirs.parameters(), lr=0.1, betas=(0.9, 0.95), weight_decay=0.0)
     x = torch.randn(5, 3, generator=generator)
     for _ in range(3):
-        update(ours(x).pow(2).mean())
+        update([(ours(x).pow(2).mean(), 1.0)])
         reference.zero_grad()
         theirs(x).pow(2).mean().backward()
         reference.step()

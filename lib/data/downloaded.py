@@ -54,8 +54,6 @@ CIFAR_SHA256 = {
     "CIFAR10": ("cifar-10-python.tar.gz", "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce"),
     "CIFAR100": ("cifar-100-python.tar.gz", "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7"),
 }
-IMAGENETTE_FOLDER = "imagenette2-160"
-IMAGENETTE = {"train": 9469, "val": 3925}  # pictures in each folder
 ABOUT = {  # licence and citation
     "mnist": ("CC BY-SA 3.0", "LeCun et al. 1998, Gradient-based learning applied to document recognition"),
     "fashion_mnist": ("MIT", "Xiao et al. 2017, arXiv 1708.07747"),
@@ -154,17 +152,31 @@ def cifar(name: str, torchvision_name: str, folder: str):
 
         source = getattr(datasets, torchvision_name)
         archive, expected = CIFAR_SHA256[torchvision_name]
-        fetch(name, root, [folder, archive], lambda aside: source(aside, download=True))
+        fetch(name, root, [folder, archive], lambda aside: download_cifar(source, Path(aside), archive, expected))
         check_archive(root / archive, expected, root)
         data = source(root, train=split != "test", download=False)  # unpickles, after the check above
         return from_arrays(name, split, size, data.data, data.targets, data.classes, expected)
 
 
-def check_archive(archive: Path, expected: str, root: Path) -> None:
-    """Check an archive's sha256 and that the unpacked files equal its members. Raises DataError."""
+def download_cifar(source, folder: Path, archive: str, expected: str) -> None:
+    """Fetch and unpack an archive whose sha256 is right; torchvision's own download unpickles before we could look."""
+    from torchvision.datasets import utils
+
+    utils.download_url(source.url, folder, archive, source.tgz_md5)
+    check_sum(folder / archive, expected)
+    utils.extract_archive(folder / archive, folder)
+
+
+def check_sum(archive: Path, expected: str) -> None:
+    """Raises DataError where an archive's sha256 is another."""
     found = sha256(archive)
     if found != expected:
         raise DataError(f"{archive} is damaged (sha256 {found[:12]}…, expected {expected[:12]}…): delete it and run again")
+
+
+def check_archive(archive: Path, expected: str, root: Path) -> None:
+    """Check an archive's sha256 and that the unpacked files equal its members. Raises DataError."""
+    check_sum(archive, expected)
     with tarfile.open(archive) as packed:
         for member in packed:
             if member.isfile() and (root / member.name).read_bytes() != packed.extractfile(member).read():
@@ -183,53 +195,6 @@ def stl10(split: Split, root: Path, size: int | None, path: str) -> Images:
         raise DataError(f"{root / 'stl10_binary'} is damaged ({error}): delete it and run again") from error
     digest = sha256(root / "stl10_binary" / ("test_X.bin" if split == "test" else "train_X.bin"))
     return from_arrays("stl10", split, size, data.data.transpose(0, 2, 3, 1), data.labels, data.classes, digest)
-
-
-def imagenette_variant(root: Path) -> str:
-    """Which variant lies under a root, by the shorter side of its first picture; `imagenette` where none does."""
-    from PIL import Image
-
-    first = next(iter(sorted((root / IMAGENETTE_FOLDER).glob("train/*/*.JPEG"))), None)
-    if first is None:
-        return "imagenette"
-    with Image.open(first) as picture:
-        side = min(picture.size)
-    return "imagenette" if side == 160 else f"imagenette-{side}"
-
-
-@dataset("imagenette", native=None, variant=imagenette_variant)
-def imagenette(split: Split, root: Path, size: int | None, path: str) -> Images:
-    """Ten easy classes of ImageNet, the 160-pixel version; a tenth of its training set validates."""
-    fetch("imagenette", root, [IMAGENETTE_FOLDER], download_imagenette)
-    return read_imagenette("imagenette", split, root, size)
-
-
-@dataset("imagenette-128", native=None)
-def imagenette_128(split: Split, root: Path, size: int | None, path: str) -> Images:
-    """The same pictures with a shorter side of 128 pixels: a copy, not downloaded."""
-    if not (root / IMAGENETTE_FOLDER).is_dir():
-        raise DataError(f"no folder {root / IMAGENETTE_FOLDER}: put the 128-pixel copy of Imagenette there, or use imagenette")
-    return read_imagenette("imagenette-128", split, root, size)
-
-
-def read_imagenette(variant: str, split: Split, root: Path, size: int | None) -> Images:
-    """One split of a variant. Raises DataError where another variant lies there, or pictures are missing."""
-    place = root / IMAGENETTE_FOLDER
-    files = {part: sorted(place.glob(f"{part}/*/*.JPEG")) for part in IMAGENETTE}
-    for part, expected in IMAGENETTE.items():
-        if len(files[part]) != expected:
-            raise DataError(f"{place / part} holds {len(files[part])} pictures, not {expected}: delete {place} and run again")
-    if imagenette_variant(root) != variant:
-        raise DataError(
-            f"{place} holds {imagenette_variant(root)}, not {variant}: the registered variants are imagenette and imagenette-128"
-        )
-    return read_folder(place, split, size, variant, *ABOUT["imagenette"])
-
-
-def download_imagenette(folder: str) -> None:
-    from torchvision import datasets
-
-    datasets.Imagenette(folder, size="160px", download=True)
 
 
 @dataset("cifar10-jpeg", native=32)

@@ -22,7 +22,7 @@ from lib.paths import resolve
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 
 
-@dataset("folder", native=None)
+@dataset("folder", native=None, version=2)
 def folder(split: Split, root: Path, size: int | None, path: str) -> Images:
     place = resolve(path)
     if not place.is_dir():
@@ -37,7 +37,7 @@ def read_folder(place: Path, split: Split, size: int | None, variant: str, licen
     classes = tuple(sorted({name for part in parts.values() for name, _ in part} - {""}))  # of all splits: one numbering
     listing = [(name, (stat := file.stat()).st_size, stat.st_mtime_ns) for name, file in files]
     return cached(
-        ["folder", 2, variant, split, size, str(place), classes, listing],
+        ["folder", 3, variant, split, size, str(place), classes, listing],
         lambda: decode(files, classes, size, variant, licence, citation),
     )
 
@@ -50,7 +50,10 @@ def split_files(place: Path) -> dict[str, list[tuple[str, Path]]]:
     """
     own = {split: pictures_in(found) for split, found in split_folders(place).items()}
     if own and "train" not in own:
-        raise DataError(f"{place} has a folder for {' and '.join(own)} but none called train: add it, or put all pictures together")
+        raise DataError(
+            f"{place} has a folder for {' and '.join(own)} but none called train (links are not followed): "
+            "add it, or put all pictures together"
+        )
     pool = own.pop("train", None) or pictures_in(place)
     if len(pool) < 3:
         raise DataError(f"{len(pool)} pictures in {place} cannot be split: give at least 3, better some hundreds")
@@ -64,7 +67,8 @@ def split_files(place: Path) -> dict[str, list[tuple[str, Path]]]:
 
 def split_folders(place: Path) -> dict[str, Path]:
     """Which splits have a folder of their own."""
-    there = {name: place / name for name in ("train", "validation", "valid", "val", "test") if (place / name).is_dir()}
+    names = ("train", "validation", "valid", "val", "test")
+    there = {name: place / name for name in names if (place / name).is_dir() and not (place / name).is_symlink()}
     validation = next((there[name] for name in ("validation", "valid", "val") if name in there), None)
     found = {split: there[split] for split in ("train", "test") if split in there}
     if validation is not None:
@@ -96,7 +100,7 @@ def decode(files: list[tuple[str, Path]], classes: tuple[str, ...], size: int | 
             digest.update(hashlib.sha256(file.read_bytes()).digest())
         except Exception as error:  # decoders raise almost anything on damaged files
             skipped.append(f"{name}/{file.name}".lstrip("/"))
-            warnings.warn(f"skipped {file}: {error}", stacklevel=2)
+            warnings.warn(f"skipped {str(file)!r}: {error}", stacklevel=2)  # quoted: names may hold what moves a cursor
     check_sizes(arrays, files, skipped)
     labels = torch.tensor([classes.index(name) for name in names]) if classes else None
     images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
@@ -105,7 +109,7 @@ def decode(files: list[tuple[str, Path]], classes: tuple[str, ...], size: int | 
 
 def check_sizes(arrays: list[np.ndarray], files: list[tuple[str, Path]], skipped: list[str]) -> None:
     if not arrays:
-        raise DataError(f"none of {len(files)} pictures could be read, first: {skipped[0]}")
+        raise DataError(f"none of {len(files)} pictures could be read, first: {skipped[0]!r}")
     sizes = sorted({array.shape[:2] for array in arrays})
     if len(sizes) > 1:
         raise DataError(f"pictures of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]}: give a size to bring them to")

@@ -2,7 +2,9 @@
 
 Pillow does the work, exactly and alike on every machine. EXIF orientation is
 honoured; grey, palette and 16-bit pictures become RGB; transparency is laid on
-white. A picture larger than Pillow's limit (a decompression bomb) is refused.
+white. A picture larger than Pillow's limit (a decompression bomb) is refused. What a
+file is, its bytes say and not its name; only the formats named here are decoded, as
+Pillow's others include some that start a program (EPS: Ghostscript).
 """
 
 import warnings
@@ -11,12 +13,14 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
+FORMATS = ("JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "PPM")  # what folder.SUFFIXES promise
+
 
 def open_rgb(path: Path) -> Image.Image:
     """A picture as upright RGB. Raises OSError or ValueError where it cannot be read."""
     with warnings.catch_warnings():
         warnings.simplefilter("error", Image.DecompressionBombWarning)  # Pillow's own limit, half of which it only warns about
-        with Image.open(path) as picture:
+        with Image.open(path, formats=FORMATS) as picture:
             return to_rgb(ImageOps.exif_transpose(picture))
 
 
@@ -24,7 +28,7 @@ def to_rgb(picture: Image.Image) -> Image.Image:
     """Any mode to RGB: 16-bit scaled to 8, transparency laid on white."""
     if picture.mode.startswith(("I", "F")):
         values = np.asarray(picture, dtype=np.float64)
-        top = 65535 if values.max() > 255 else 255
+        top = 65535 if picture.mode.startswith("I;16") or values.max() > 255 else 255
         picture = Image.fromarray((values / top * 255).clip(0, 255).astype(np.uint8))
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
         picture = picture.convert("RGBA")

@@ -23,7 +23,7 @@ from torch import Generator, Tensor, nn
 
 from lib.layers import initialise, perceptron
 from lib.models.registry import Config, Sizes, family
-from lib.optim import Step, StepSettings, Update
+from lib.optim import Batch, Step, StepSettings, Update
 from lib.pixels import PixelSpace, Region
 
 ADVERSARIAL_BETAS = (0.5, 0.99)  # less momentum than reconstruction: the two players' aims keep moving (Radford et al. 2016)
@@ -72,13 +72,10 @@ class AdversarialStep(Step):
             "generator": Update(model.encoder.parameters(), adversarial, rate),
         }
 
-    def __call__(self, images: Tensor, mask: Tensor, generator: Generator) -> dict[str, Tensor]:
-        losses = {}
-        for phase, update in self.updates.items():
-            with self.autocast():
-                losses[phase] = getattr(self.model, f"{phase}_loss")(images, mask, generator)
-            update(losses[phase])
-        return {name: loss.detach() for name, loss in losses.items()} | {"loss": losses["reconstruction"].detach()}
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        real = batch.noise(self.model.prior)
+        losses = {phase: update(self.losses(getattr(self.model, f"{phase}_loss"), batch, real)) for phase, update in self.updates.items()}
+        return losses | {"loss": losses["reconstruction"]}
 
 
 @family("adversarial", config=AdversarialConfig, label="Adversarial autoencoder", make_step=AdversarialStep)
@@ -112,19 +109,19 @@ class AdversarialAutoencoder(nn.Module):
         """The reconstruction error: what validation watches."""
         return self.space.error(self.decode(self.encode(images, mask)), images, mask, self.config.loss_on)
 
-    def reconstruction_loss(self, images: Tensor, mask: Tensor, generator: Generator) -> Tensor:
+    def reconstruction_loss(self, images: Tensor, mask: Tensor, real: Tensor) -> Tensor:
         return self.loss(images, mask)
 
-    def discriminator_loss(self, images: Tensor, mask: Tensor, generator: Generator) -> Tensor:
-        """Cross-entropy of telling prior (1) from codes (0); the codes are constants here."""
+    def discriminator_loss(self, images: Tensor, mask: Tensor, real: Float[Tensor, "batch latent"]) -> Tensor:
+        """Cross-entropy of telling samples of the prior (1) from codes (0); the codes are constants here."""
         with torch.no_grad():
             fake = self.encode(images, mask)
-        real = self.discriminator(self.prior(len(images), generator)).float()
+        real = self.discriminator(real).float()
         fake = self.discriminator(fake).float()
         told_real = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
         return (told_real + F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))) / 2
 
-    def generator_loss(self, images: Tensor, mask: Tensor, generator: Generator) -> Tensor:
+    def generator_loss(self, images: Tensor, mask: Tensor, real: Tensor) -> Tensor:
         """Cross-entropy of the codes being taken for the prior (the non-saturating form)."""
         fake = self.discriminator(self.encode(images, mask)).float()
         return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))

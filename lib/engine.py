@@ -1,0 +1,98 @@
+"""Snakemake on one folder of work: one engine at a time, and after a kill the same command goes on.
+
+Snakemake's own lock outlives a killed engine and must be removed by hand. Here a
+folder of work is held by a lock that the system releases with the last process that
+holds it (see `locks`), handed on to Snakemake, so a second engine is refused while the
+first lives and nothing has to be unlocked when it has died. Jobs that a killed engine
+left in a Slurm queue are cancelled before new ones are submitted: its jobs do not
+come back to it, and two of one cell would do the work twice. `python -m lib.engine`
+starts the default target, the report; `lib.sweeps` starts sweeps.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, NoReturn
+
+from lib.locks import take
+from lib.paths import REPORTS, ROOT
+
+PROFILES = ROOT / "profiles"
+SLURM = "slurm"
+
+
+class Busy(RuntimeError):
+    """Somebody else works on the same folder."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@contextlib.contextmanager
+def reserved(folder: Path) -> Iterator[IO]:
+    """Hold a folder of work. Raises Busy where another engine does, OSError where it cannot be written."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "engine.lock").open("a")
+    except OSError as error:
+        raise OSError(f"{folder} cannot be written ({error}): free it, or work in a checkout of your own") from error
+    with file:
+        if not take(file, wait=False):
+            raise Busy(f"another run works in {folder}: wait for it, or end it first; what is done stays")
+        yield file
+
+
+def start(folder: Path, profile: str, config: dict[str, str], more: list[str], lock: IO) -> NoReturn:
+    """Become Snakemake in a folder of work. Raises Busy or OSError before anything runs."""
+    if not (PROFILES / profile / "config.yaml").is_file():
+        known = ", ".join(sorted(file.parent.name for file in PROFILES.glob("*/config.yaml")))
+        raise OSError(f"there is no profile {profile!r} in profiles/: choose one of {known}")
+    name = jobs_name(folder)
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
+    command += ["--profile", str(PROFILES / profile), "--nolock", "--rerun-incomplete"]
+    if profile == SLURM:
+        cancel_left(name)
+        command += ["--slurm-jobname-prefix", name]
+    command += [*more, *(["--config", *(f"{key}={value}" for key, value in config.items())] if config else [])]
+    os.set_inheritable(lock.fileno(), True)
+    sys.stdout.flush()
+    os.execv(command[0], command)
+
+
+def jobs_name(folder: Path) -> str:
+    """How this folder's jobs are called in a queue: its name and a sum of its place."""
+    import hashlib
+
+    return f"mae_{folder.name}_{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
+
+
+def cancel_left(name: str) -> None:
+    """Cancel jobs of an engine that was killed: nobody waits for them any more."""
+    if shutil.which("squeue") is None:
+        raise OSError("there is no Slurm here (no squeue): use --profile local, or run this on a login node")
+    listed = subprocess.run(["squeue", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=True).stdout
+    left = [line.split()[0] for line in listed.splitlines() if line.split()[1].startswith(f"{name}_")]
+    if left:
+        print(f"cancelling {len(left)} Slurm jobs that a killed run has left; their trainings go on from their last state")
+        subprocess.run(["scancel", "--full", *left], check=True)
+
+
+def report() -> int:
+    """Run the notebooks that are not up to date and write the page."""
+    folder = REPORTS / "notebooks"
+    try:
+        with reserved(folder) as lock:
+            start(folder, "local", {}, [], lock)
+    except (Busy, OSError) as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+if __name__ == "__main__":
+    sys.exit(report())
