@@ -211,6 +211,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
             seed=experiment.seed,
             run=f"{experiment.key} on {splits['train'].sha256}",
             folder=None if execution.scale == "quick" else execution.checkpoints(experiment.key),
+            save_every=execution.save_every,
             progress=progress,
         )
     return model.eval(), history

@@ -52,7 +52,8 @@ def main(arguments: list[str]) -> int:
     except OSError as error:  # a full disk, a folder that cannot be written
         status, reason, seconds = 1, f"{error}", time.monotonic() - began
     finally:
-        ledger.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            ledger.unlink(missing_ok=True)
     said = f"done in {seconds:.0f} s" if status == 0 else f"FAILED after {seconds:.0f} s: {reason}. See {options.log}"
     print(f"{options.label}: {said}", flush=True)
     return status

@@ -99,6 +99,7 @@ class Execution(Config):
     threads: int | None = Field(None, ge=1)  # of each process
     processes: int = Field(1, ge=1)  # that train together on this machine (see parallel)
     accumulate: int = Field(1, ge=1)  # parts in which a process takes its share of a batch: less memory, the same result
+    save_every: float = Field(60.0, ge=0)  # seconds between states of a training, so what a kill costs at most
     rerun: bool = False
     progress: bool = True
 

@@ -33,7 +33,6 @@ from lib.streams import stream
 VERSION = 1  # raise it when the loop's results change: records made before are then stale
 STREAMS = ("order", "augment", "mask", "noise")
 CHECK_EVERY = 50  # steps between looks at the losses, which wait for an accelerator and for other processes
-SAVE_EVERY = 60.0  # seconds between states on disk
 
 DrawMask = Callable[[int, Generator, float], Tensor]  # (batch, generator, progress) -> mask
 
@@ -91,6 +90,7 @@ def train(
     seed: int,
     run: str = "",
     folder: Path | None = None,
+    save_every: float = 60.0,
     progress: Callable[[int, int, dict], None] = lambda step, total, row: None,
 ) -> list[dict[str, float | int]]:
     """Train `model` in place by `step` and return the history, one row per validation.
@@ -98,6 +98,7 @@ def train(
     images, validation   uint8, kept on the model's device as they are
     draw_mask            (batch, generator, share of training done) -> mask, True = hidden
     run, folder          a name for this run and where its states lie; None keeps none
+    save_every           seconds between states
     progress             called with the step, their number and the last row
 
     Raises NotFinite, naming the step, the learning rate and the last good state.
@@ -127,7 +128,7 @@ def train(
         if row_due:
             row = close_row(model, step, state, validation, fixed, recipe, total)
             progress(state.step, total, row)
-        if folder is not None and not recent and (time.monotonic() - saved > SAVE_EVERY or state.step == total):
+        if folder is not None and not recent and (time.monotonic() - saved >= save_every or state.step == total):
             if parallel.rank() == 0:
                 write_state(model, step, state, run, folder)
             saved = time.monotonic()

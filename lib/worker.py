@@ -46,14 +46,17 @@ def launch(experiment: Experiment, execution: Execution) -> None:
         raise WorkerFailed(f"{execution.processes} processes ended without a record: {said.strip()} (their output: {log})")
 
 
+def read_job(file: Path) -> tuple[Experiment, Execution]:
+    job = json.loads(file.read_text())
+    experiment = Experiment.model_validate_json(json.dumps(job["experiment"]))
+    return experiment, Execution.model_validate_json(json.dumps(job["execution"]))
+
+
 def main(file: Path) -> int:
     from lib.experiment import perform
 
-    job = json.loads(file.read_text())
-    experiment = Experiment.model_validate_json(json.dumps(job["experiment"]))
-    execution = Execution.model_validate_json(json.dumps(job["execution"]))
     try:
-        perform(experiment, execution)
+        perform(*read_job(file))
     except Exception as error:
         traceback.print_exc()
         file.with_suffix(".error").write_text(f"{type(error).__name__}: {error}\n")

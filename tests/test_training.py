@@ -50,9 +50,8 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(name):
 
 @pytest.mark.parametrize("name", OPTIONS)
 @pytest.mark.parametrize("stop_at", [3, 5, 11, 19])
-def test_an_interrupted_run_ends_with_the_same_bits(name, stop_at, tmp_path, monkeypatch):
-    """Stopped in the middle of an epoch or at its end, for one optimiser and for three."""
-    monkeypatch.setattr("lib.training.SAVE_EVERY", -1.0)  # a state at every step
+def test_an_interrupted_run_ends_with_the_same_bits(name, stop_at, tmp_path):
+    """Stopped in the middle of an epoch or at its end, for one optimiser and for three; a state at every step."""
     model, step = fresh(name)
     history = train(model, step, data(), data(10, 1), draw_mask, RECIPE, seed=0)
 
@@ -70,9 +69,9 @@ def test_an_interrupted_run_ends_with_the_same_bits(name, stop_at, tmp_path, mon
 
     first_step.__class__ = Dying
     with pytest.raises(Killed):
-        train(first, first_step, data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path)
+        train(first, first_step, data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path, save_every=0.0)
     again, again_step = fresh(name)
-    assert train(again, again_step, data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path) == history
+    assert train(again, again_step, data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path, save_every=0.0) == history
     assert same(weights(again), weights(model))
 
 
@@ -122,8 +121,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(tmp_path):
         train(model, step, data(), data(10, 1), draw_mask, RECIPE, seed=0)
 
 
-def test_the_last_good_state_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr("lib.training.SAVE_EVERY", -1.0)
+def test_the_last_good_state_is_named(tmp_path):
     model, _ = fresh()
     calls = iter(range(1000))
 
@@ -133,7 +131,7 @@ def test_the_last_good_state_is_named(tmp_path, monkeypatch):
             return losses if next(calls) < 7 else {"loss": torch.tensor(math.inf)}
 
     with pytest.raises(NotFinite, match="state-000000007"):
-        train(model, Breaking(model, StepSettings(0.01, 0.0)), data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path)
+        train(model, Breaking(model, StepSettings(0.01, 0.0)), data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path, save_every=0.0)
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():

@@ -1,0 +1,108 @@
+"""A command on a leash ends with its time, its parent or its request, and its stamp says the truth."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+
+from lib.paths import ROOT
+
+PYTHON, LEASH = sys.executable, str(ROOT / "lib" / "leash.py")
+CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
+
+
+def leash(folder, *command, limit=60.0, **names):
+    words = [PYTHON, LEASH, "--limit", str(limit), "--done", str(folder / "stamp"), "--log", str(folder / "log"), "--label", "a run"]
+    return subprocess.Popen([*words, "--", *command], stdout=subprocess.PIPE, text=True, **names)
+
+
+def failed(folder):
+    assert not (folder / "stamp").exists()
+    return json.loads((folder / "stamp.failed").read_text())
+
+
+def until(condition, patience=20):
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_success_leaves_a_stamp_with_the_records_noted(tmp_path):
+    note = "import os; open(os.environ['EXPERIMENT_LEDGER'], 'a').write('b\\na\\nb\\n')"
+    process = leash(tmp_path, PYTHON, "-c", note)
+    assert "a run: done in" in process.communicate()[0] and process.returncode == 0
+    assert json.loads((tmp_path / "stamp").read_text())["records"] == ["a", "b"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["log", "stamp"]
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "reason"),
+    [
+        ("raise ValueError('what went wrong')", 1, "ValueError: what went wrong"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", 137, "killed by SIGKILL, often because memory ran out"),
+        ("import sys; sys.exit(3)", 3, "it said nothing"),
+    ],
+)
+def test_failure_leaves_its_reason_and_no_stamp(tmp_path, code, status, reason):
+    (tmp_path / "stamp").write_text("of an earlier run")
+    process = leash(tmp_path, PYTHON, "-c", code)
+    assert "FAILED" in process.communicate()[0] and process.returncode == status
+    assert reason in failed(tmp_path)["reason"]
+
+
+def test_a_command_that_hangs_is_ended_with_its_children(tmp_path):
+    process = leash(tmp_path, PYTHON, "-c", CHILD, limit=2.0)
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    assert "longer than its limit of 2 s" in process.communicate()[0] and process.returncode == 124
+    assert not any(member.is_running() for member in family)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_a_leash_that_is_asked_to_stop_ends_everything(tmp_path, number):
+    process = leash(tmp_path, PYTHON, "-c", CHILD)
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
+    family = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(number)
+    process.wait(20)
+    assert not any(member.is_running() for member in family) and "asked to stop" in failed(tmp_path)["reason"]
+
+
+def test_nothing_outlives_the_parent(tmp_path):
+    words = [PYTHON, LEASH, "--limit", "60", "--done", str(tmp_path / "stamp"), "--log", str(tmp_path / "log"), "--label", "x"]
+    parent = subprocess.Popen([PYTHON, "-c", f"import subprocess; subprocess.run({[*words, '--', PYTHON, '-c', CHILD]!r})"])
+    until(lambda: len(psutil.Process(parent.pid).children(recursive=True)) == 3)
+    family = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.wait()
+    until(lambda: not any(member.is_running() for member in family))
+    assert "the engine that started it is gone" in failed(tmp_path)["reason"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
+def test_a_killed_leash_takes_its_command_with_it(tmp_path):
+    process = leash(tmp_path, PYTHON, "-c", "import time; time.sleep(99)")
+    until(lambda: psutil.Process(process.pid).children())
+    command = psutil.Process(process.pid).children()[0]
+    until(lambda: "sleep(99)" in " ".join(command.cmdline()))
+    process.kill()
+    until(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE)
+
+
+def test_a_place_that_cannot_be_written_is_an_error_and_not_a_stamp(tmp_path):
+    (tmp_path / "file").write_text("")
+    words = [PYTHON, LEASH, "--limit", "9", "--done", str(tmp_path / "file" / "stamp"), "--log", str(tmp_path / "log"), "--label", "x", "--"]
+    done = subprocess.run([*words, PYTHON, "-c", "pass"], capture_output=True, text=True)
+    assert done.returncode == 1 and "FAILED" in done.stdout and "Not a directory" in done.stdout
+
+
+def test_threads_are_set_for_the_command(tmp_path):
+    words = [PYTHON, LEASH, "--limit", "9", "--done", str(tmp_path / "s"), "--log", str(tmp_path / "log"), "--label", "x", "--threads", "3", "--"]
+    subprocess.run([*words, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], env=os.environ, check=True)
+    assert (tmp_path / "log").read_text() == "3\n"
