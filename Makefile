@@ -29,10 +29,10 @@ stale: setup  ## which records the code of today would make otherwise, and why
 test: setup lint unit notebooks  ## everything CI checks
 
 unit: setup  ## unit tests
-	@$(BIN)/python -m pytest tests
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests
 
 notebooks: setup  ## the notebooks still run and still say what they said
-	@$(BIN)/python -m pytest --nbval --nbval-current-env notebooks
+	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks
 
 lint: setup  ## style
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -82,3 +82,17 @@ def results(place: Path, name: str = "tiny") -> dict[str, str]:
         record = json.loads(file.read_text())
         found[file.stem] = json.dumps({k: v for k, v in record.items() if k not in ("provenance", "sha256")}, sort_keys=True)
     return found
+
+
+def undisturbed(place: Path, sweep: dict) -> dict[str, str]:
+    """The same content of the records that the tiny notebook makes in every cell, by plain calls in this process."""
+    from lib.experiment import run
+    from lib.parameters import check
+
+    for latent in sweep["axes"]["latent"]:
+        for seed in sweep["seeds"]:
+            p = check("01_vanilla_autoencoder", {**sweep["parameters"], "latent": latent, "seed": seed, "scale": "standard", "threads": 1})
+            how = p.execution().model_copy(update={"output": str(place / "reports" / "sweeps" / "tiny")})
+            run(p.experiment("autoencoder", {"hidden": p.hidden, "latent": p.latent}), how)
+            run(p.baseline("mean_fill"), how)
+    return results(place)

@@ -26,19 +26,12 @@ def chance() -> random.Random:
     return random.Random(0)
 
 
-@pytest.fixture(scope="module")
-def undisturbed(tmp_path_factory):
-    """What the training gives when nobody disturbs it, in a process like the disturbed ones."""
-    asked, how = faults.experiment(epochs=60), faults.execution(tmp_path_factory.mktemp("undisturbed"))
-    assert faults.worker(asked, how).wait(120) == 0
-    return asked, faults.found(records.read(records.find(how.results, asked.key))), faults.weights(asked, how)
-
-
-def test_a_training_killed_three_times_ends_with_the_same_bits(undisturbed, tmp_path, chance):
-    """SIGKILL in the middle; in between the newest state is damaged too."""
-    asked, record, weights = undisturbed
+def test_a_killed_training_ends_with_the_same_bits(tmp_path, chance):
+    """SIGKILL twice in the middle, once with the newest state damaged after it, against a run that nobody disturbs."""
+    asked, calm = faults.experiment(epochs=60), faults.execution(tmp_path / "calm")
+    record, weights = faults.found(run(asked, calm).record), faults.weights(asked, calm)
     how, resumed = faults.execution(tmp_path), []
-    for damage in ("truncated", "flipped", None):
+    for damage in ("flipped", None):
         process = faults.worker(asked, how)
         folder, before = how.checkpoints(asked.key), resumed[-1] if resumed else 0
         wait_for(lambda folder=folder, before=before: step(folder) > before + 20)
@@ -191,30 +184,22 @@ def test_one_bad_cell_does_not_stop_a_sweep_and_each_says_what_happened(tmp_path
     assert "1 done, 3 to do" in checkout.command(place, "-m", "lib.sweeps", "tiny", "--", "--dry-run").stdout
 
 
-@pytest.fixture(scope="module")
-def calm(tmp_path_factory):
-    """The records of a sweep that nobody disturbs."""
-    place = checkout.make(tmp_path_factory.mktemp("calm"))
-    checkout.write_tiny_notebook(place)
-    assert checkout.command(place, "-m", "lib.sweeps", "tiny").returncode == 0
-    return checkout.results(place)
-
-
-def test_a_sweep_killed_at_its_kernel_papermill_engine_and_all_ends_as_if_undisturbed(calm, tmp_path, chance):
+def test_a_sweep_killed_at_its_kernel_papermill_engine_and_all_ends_as_if_undisturbed(tmp_path, chance):
     place = checkout.make(tmp_path / "checkout")
     checkout.write_tiny_notebook(place)
-    for kind in ("kernel", "papermill", "engine", "everything"):
+    checkout.write_sweep(place, checkout.SWEEP | {"seeds": [0]})
+    for kinds in (("kernel", "papermill"), ("engine",), ("everything",)):
         process = faults.start_sweep(place)
-        wait_for(lambda: any(faults.kind_of(member) == "kernel" for member in faults.members(place)))
-        assert faults.kill(place, kind, chance)
-        if kind in ("kernel", "papermill"):
-            wait_for(lambda: any("FAILED" in line for line in (place / "sweep.log").read_text().splitlines()))
-            process.terminate()
+        wait_for(lambda: sum(faults.kind_of(member) == "kernel" for member in faults.members(place)) == 2)
+        for number, kind in enumerate(kinds, start=1):
+            assert faults.kill(place, kind, chance)
+            if len(kinds) == 2:  # the engine lives and reports it
+                wait_for(lambda number=number: (place / "sweep.log").read_text().count("FAILED") == number)
         process.wait(60)
         assert faults.seconds_until_alone(place) < 20
     again = checkout.command(place, "-m", "lib.sweeps", "tiny")
     assert again.returncode == 0, again.stdout + again.stderr
-    assert checkout.results(place) == calm
+    assert checkout.results(place) == checkout.undisturbed(tmp_path / "calm", checkout.SWEEP | {"seeds": [0]})
 
 
 def test_a_second_engine_on_one_sweep_is_refused(tmp_path):
