@@ -2,6 +2,8 @@
 
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from lib import records
 from lib.data import Images
@@ -34,11 +36,32 @@ def model(trained: nn.Module, experiment: Experiment, device: torch.device) -> r
 
 def forward_flops(model: nn.Module, experiment: Experiment, device: torch.device) -> int:
     """Floating-point operations of one image's forward pass under the training mask."""
-    from torch.utils.flop_counter import FlopCounterMode
-
     shape = model.space.shape
     image = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     mask = draw(experiment.strategy, batch=1, grid=shape.grid, ratio=experiment.mask_ratio, generator=stream(0, "flops"))
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
+    with Flops() as counter, torch.no_grad():
         model.reconstruct(image, mask.to(device))
-    return counter.get_total_flops()
+    return counter.total
+
+
+class Flops(TorchDispatchMode):
+    """Adds up torch's own formulas for matrix products, attention and convolutions; `FlopCounterMode` without its imports."""
+
+    def __init__(self):
+        super().__init__()
+        self.total = 0
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # or the first operation would import the compiler, four seconds
+
+    def __torch_dispatch__(self, function, types, arguments=(), names=None):
+        count, names = flop_registry.get(function._overloadpacket), names or {}
+        if count is None:
+            with self:  # what has no formula may be made of operations that have one
+                found = function.decompose(*arguments, **names)
+            if found is not NotImplemented:
+                return found
+        found = function(*arguments, **names)
+        self.total += count(*arguments, **names, out_val=found) if count else 0
+        return found

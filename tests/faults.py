@@ -37,7 +37,9 @@ def worker(asked: Experiment, how: Execution) -> subprocess.Popen:
     """The training in a process of its own."""
     from lib.worker import write_job
 
-    return subprocess.Popen([sys.executable, "-m", "lib.worker", str(write_job(asked, how))], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
+    return subprocess.Popen(
+        [sys.executable, "-m", "lib.worker", str(write_job(asked, how))], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+    )
 
 
 ONCE = """

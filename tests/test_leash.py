@@ -97,12 +97,38 @@ def test_a_killed_leash_takes_its_command_with_it(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_an_error_and_not_a_stamp(tmp_path):
     (tmp_path / "file").write_text("")
-    words = [PYTHON, LEASH, "--limit", "9", "--done", str(tmp_path / "file" / "stamp"), "--log", str(tmp_path / "log"), "--label", "x", "--"]
+    words = [
+        PYTHON,
+        LEASH,
+        "--limit",
+        "9",
+        "--done",
+        str(tmp_path / "file" / "stamp"),
+        "--log",
+        str(tmp_path / "log"),
+        "--label",
+        "x",
+        "--",
+    ]
     done = subprocess.run([*words, PYTHON, "-c", "pass"], capture_output=True, text=True)
     assert done.returncode == 1 and "FAILED" in done.stdout and ("File exists" in done.stdout or "Not a directory" in done.stdout)
 
 
 def test_threads_are_set_for_the_command(tmp_path):
-    words = [PYTHON, LEASH, "--limit", "9", "--done", str(tmp_path / "s"), "--log", str(tmp_path / "log"), "--label", "x", "--threads", "3", "--"]
+    words = [
+        PYTHON,
+        LEASH,
+        "--limit",
+        "9",
+        "--done",
+        str(tmp_path / "s"),
+        "--log",
+        str(tmp_path / "log"),
+        "--label",
+        "x",
+        "--threads",
+        "3",
+        "--",
+    ]
     subprocess.run([*words, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], env=os.environ, check=True)
     assert (tmp_path / "log").read_text() == "3\n"

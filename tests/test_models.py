@@ -113,3 +113,17 @@ def test_unknown_options_and_other_images_are_refused(name, shape, images):
 def test_an_unknown_family_is_refused(shape):
     with pytest.raises(ValueError, match="unknown model 'vae'"):
         build("vae", {}, shape, torch.zeros(shape.channels), torch.ones(shape.channels), stream(0, "w"))
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_operations_are_counted_as_torch_counts_them(name, shape, images):
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from lib.about import Flops
+
+    model, mask = small(name, shape, images), masks(shape)
+    with FlopCounterMode(display=False) as theirs, torch.no_grad():
+        model.reconstruct(images, mask)
+    with Flops() as ours, torch.no_grad():
+        model.reconstruct(images, mask)
+    assert ours.total == theirs.get_total_flops() > 0

@@ -131,7 +131,18 @@ def test_the_last_good_state_is_named(tmp_path):
             return losses if next(calls) < 7 else {"loss": torch.tensor(math.inf)}
 
     with pytest.raises(NotFinite, match="state-000000007"):
-        train(model, Breaking(model, StepSettings(0.01, 0.0)), data(), data(10, 1), draw_mask, RECIPE, seed=0, run="r", folder=tmp_path, save_every=0.0)
+        train(
+            model,
+            Breaking(model, StepSettings(0.01, 0.0)),
+            data(),
+            data(10, 1),
+            draw_mask,
+            RECIPE,
+            seed=0,
+            run="r",
+            folder=tmp_path,
+            save_every=0.0,
+        )
 
 
 def test_the_rate_rises_linearly_and_falls_as_a_cosine():
