@@ -53,7 +53,7 @@ publish: setup  ## tables, figures and README's table from the committed records
 	@$(BIN)/python -m lib.publish
 
 soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
-	@$(BIN)/python -m tests.soak
+	@$(BIN)/python tests/soak.py
 
 clean:  ## remove what runs have made here (records of larger runs stay)
 	rm -rf reports/index.html reports/notebooks reports/results/quick reports/figures/quick .pytest_cache .ruff_cache

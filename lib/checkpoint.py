@@ -1,7 +1,7 @@
 """Weights and training state on disk: safetensors and JSON, never a pickle.
 
 A file is written aside and then renamed, so one that exists is whole; it carries a
-sha256 of its tensors, so one that rotted is noticed. The last two states are kept:
+sha256 of its content, so one that rotted is noticed. The last two states are kept:
 a damaged one is named in a warning and the one before it is used.
 """
 
@@ -27,7 +27,8 @@ def save(file: Path, tensors: dict[str, Tensor], about: dict) -> None:
     """Write tensors and JSON data to one file, atomically."""
     file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
-    metadata = {"about": json.dumps(about), "sha256": digest(tensors)}
+    text = json.dumps(about)
+    metadata = {"about": text, "sha256": digest(tensors, text)}
     aside = file.with_suffix(f".{os.getpid()}.tmp")
     try:
         save_file(tensors, aside, metadata)
@@ -47,14 +48,14 @@ def load(file: Path) -> tuple[dict[str, Tensor], dict]:
             raise ValueError("its JSON data is no object")
     except (OSError, SafetensorError, KeyError, ValueError, RecursionError) as error:
         raise DamagedCheckpoint(f"{file} is not a whole checkpoint ({error}): delete it to train again") from error
-    if digest(tensors) != metadata.get("sha256"):
+    if digest(tensors, metadata["about"]) != metadata.get("sha256"):
         raise DamagedCheckpoint(f"{file} does not match its own checksum: delete it to train again")
     return tensors, about
 
 
-def digest(tensors: dict[str, Tensor]) -> str:
-    """sha256 over names, types and bytes."""
-    total = hashlib.sha256()
+def digest(tensors: dict[str, Tensor], about: str = "") -> str:
+    """sha256 over names, types, bytes and the JSON text beside them."""
+    total = hashlib.sha256(about.encode())
     for name in sorted(tensors):
         flat = tensors[name].contiguous().reshape(-1)
         total.update(f"{name} {flat.dtype} {tuple(tensors[name].shape)}".encode())

@@ -82,6 +82,14 @@ def damage(file: Path, kind: str, chance: random.Random) -> None:
     file.write_bytes(content)
 
 
+def wait_for(condition: callable, patience: float = 60.0) -> None:
+    """Until a condition holds. Raises AssertionError where it does not in time."""
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
 @contextlib.contextmanager
 def small_disk(place: Path, kilobytes: int) -> Iterator[callable]:
     """A file system of its own with so much room; gives a function that makes it large. Needs root."""

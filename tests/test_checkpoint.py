@@ -27,6 +27,20 @@ def test_a_damaged_file_is_named(tmp_path, damage):
         checkpoint.load(file)
 
 
+def test_no_byte_of_a_file_can_change_unnoticed(tmp_path):
+    """Every byte: of the header, of the JSON data, of the tensors."""
+    file = tmp_path / "w.safetensors"
+    checkpoint.save(file, tensors(), {"history": [{"loss": 0.125}], "step": 7})
+    whole, (loaded, about) = file.read_bytes(), checkpoint.load(file)
+    for place in range(len(whole)):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        try:
+            found, said = checkpoint.load(file)
+        except checkpoint.DamagedCheckpoint:
+            continue
+        assert said == about and all(torch.equal(found[name], loaded[name]) for name in loaded), f"byte {place} changed the content"
+
+
 def test_a_foreign_file_is_not_a_checkpoint(tmp_path):
     save_file(tensors(), tmp_path / "other.safetensors")
     with pytest.raises(checkpoint.DamagedCheckpoint, match="not a whole checkpoint"):

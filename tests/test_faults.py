@@ -3,7 +3,6 @@
 Quick ones of each kind; `make soak` injects some two hundred at random moments.
 """
 
-import os
 import random
 import resource
 import signal
@@ -11,7 +10,6 @@ import subprocess
 import sys
 import time
 
-import checkout
 import faults
 import pytest
 import torch
@@ -34,7 +32,7 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, chance):
     for damage in ("flipped", None):
         process = faults.worker(asked, how)
         folder, before = how.checkpoints(asked.key), resumed[-1] if resumed else 0
-        wait_for(lambda folder=folder, before=before: step(folder) > before + 20)
+        faults.wait_for(lambda folder=folder, before=before: step(folder) > before + 20)
         process.kill()
         process.wait()
         assert records.find(how.results, asked.key) is None, "an unfinished run has no record"
@@ -46,13 +44,6 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, chance):
     assert faults.found(records.read(records.find(how.results, asked.key))) == record
     assert faults.weights(asked, how) == weights
     assert sorted(resumed) == resumed and not checkpoint.states(how.checkpoints(asked.key))
-
-
-def wait_for(condition, patience=60):
-    end = time.monotonic() + patience
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def step(folder) -> int:
@@ -158,66 +149,3 @@ def test_a_lock_dies_with_its_holder(tmp_path):
     holder.wait()
     with locks.only_one(tmp_path / "x", wait=False) as taken:
         assert taken
-
-
-BEHAVIOUR = """
-import os, signal, time
-if p.latent == 3:
-    os.kill(os.getpid(), signal.SIGKILL)  # as when memory runs out
-if p.latent == 4:
-    raise ArithmeticError('loss became nan at step 3')
-while p.latent == 5:
-    time.sleep(1)
-"""
-
-
-def test_one_bad_cell_does_not_stop_a_sweep_and_each_says_what_happened(tmp_path):
-    place = checkout.make(tmp_path / "checkout")
-    checkout.write_tiny_notebook(place, BEHAVIOUR)
-    checkout.write_sweep(place, checkout.SWEEP | {"axes": {"latent": [3, 4, 5, 2]}, "seeds": [0], "limit_minutes": 0.35})
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert done.returncode == 1
-    said = {line.split(" ")[0]: line for line in done.stdout.splitlines() if line.startswith("latent=")}
-    assert "done in" in said["latent=2"] and "Kernel died" in said["latent=3"]
-    assert "ArithmeticError: loss became nan" in said["latent=4"] and "longer than its limit of 21 s" in said["latent=5"]
-    assert len(checkout.stamps(place)) == 1 and faults.seconds_until_alone(place) < 10
-    assert "1 done, 3 to do" in checkout.command(place, "-m", "lib.sweeps", "tiny", "--", "--dry-run").stdout
-
-
-def test_a_sweep_killed_at_its_kernel_papermill_engine_and_all_ends_as_if_undisturbed(tmp_path, chance):
-    place = checkout.make(tmp_path / "checkout")
-    checkout.write_tiny_notebook(place)
-    checkout.write_sweep(place, checkout.SWEEP | {"seeds": [0]})
-    for kinds in (("kernel", "papermill"), ("engine",), ("everything",)):
-        process = faults.start_sweep(place)
-        wait_for(lambda: sum(faults.kind_of(member) == "kernel" for member in faults.members(place)) == 2)
-        for number, kind in enumerate(kinds, start=1):
-            assert faults.kill(place, kind, chance)
-            if len(kinds) == 2:  # the engine lives and reports it
-                wait_for(lambda number=number: (place / "sweep.log").read_text().count("FAILED") == number)
-        process.wait(60)
-        assert faults.seconds_until_alone(place) < 20
-    again = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert again.returncode == 0, again.stdout + again.stderr
-    assert checkout.results(place) == checkout.undisturbed(tmp_path / "calm", checkout.SWEEP | {"seeds": [0]})
-
-
-def test_a_second_engine_on_one_sweep_is_refused(tmp_path):
-    place = checkout.make(tmp_path / "checkout")
-    checkout.write_tiny_notebook(place)
-    process = faults.start_sweep(place)
-    wait_for(lambda: any(faults.kind_of(member) == "leash" for member in faults.members(place)))
-    second = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert second.returncode == 2 and "another run works in" in second.stderr
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert faults.seconds_until_alone(place) < 20
-
-
-def test_reports_that_cannot_be_written_are_refused_before_anything_runs(tmp_path):
-    place = checkout.make(tmp_path / "checkout")
-    checkout.write_tiny_notebook(place)
-    (place / "reports").rmdir()
-    (place / "reports").write_text("")
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert done.returncode == 2 and "cannot be written" in done.stderr and "Traceback" not in done.stderr

@@ -169,7 +169,7 @@ def test_a_foreign_cache_is_made_anew(bomb, tmp_path):
 def test_a_checksum_of_its_own_does_not_make_a_file_a_checkpoint(about, tmp_path):
     tensors = {"images": torch.zeros(1, 3, 4, 4, dtype=torch.uint8)}
     file = tmp_path / "state-000000001.safetensors"
-    save_file(tensors, file, {"about": about, "sha256": checkpoint.digest(tensors)})
+    save_file(tensors, file, {"about": about, "sha256": checkpoint.digest(tensors, about)})
     with pytest.raises(checkpoint.DamagedCheckpoint, match="delete it"):
         checkpoint.load(file)
     with pytest.warns(UserWarning, match="state-000000001"):

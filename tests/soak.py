@@ -1,0 +1,243 @@
+"""Two hundred faults, one after another: `make soak` (half an hour on two cores).
+
+Each round injects a fault at a random moment, then does what README tells a user to do
+(the same command again), and compares what is there in the end with what an undisturbed
+run has given: every measure, the error of every image and every weight, bit by bit. The
+table goes to reports/tables/soak.csv after each kind of fault. `--few` injects two of each.
+"""
+
+import argparse
+import contextlib
+import io
+import json
+import os
+import random
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import warnings
+from dataclasses import dataclass, field
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+
+import checkout
+import faults
+import pandas as pd
+import torch
+
+from lib import checkpoint, records
+from lib.experiment import run
+from lib.machine import describe
+from lib.paths import REPORTS
+
+TABLE = REPORTS / "tables" / "soak.csv"
+FATES = ("survived", "lost")
+
+
+@dataclass
+class Soak:
+    """Counts what became of each fault."""
+
+    place: Path
+    few: bool
+    chance: random.Random = field(default_factory=lambda: random.Random(0))
+    rows: list[dict] = field(default_factory=list)
+
+    def count(self, wanted: int) -> range:
+        return range(2 if self.few else wanted)
+
+    def note(self, fault: str, said: str, injected: int, lost: int) -> None:
+        self.rows.append({"fault": fault, "injected": injected, "survived": injected - lost, "lost": lost, "what the user sees": said})
+        print(self.rows[-1], flush=True)
+
+    def folder(self, name: str) -> Path:
+        place = self.place / name
+        shutil.rmtree(place, ignore_errors=True)
+        place.mkdir()
+        return place
+
+
+def trainings(soak: Soak) -> None:
+    """SIGKILL at random moments of a training, alone or with damage to its newest state; then the same command."""
+    asked = faults.experiment(epochs=250)
+    calm = faults.execution(soak.folder("calm"))
+    began = time.monotonic()
+    assert faults.worker(asked, calm).wait() == 0
+    whole = time.monotonic() - began
+    expected = faults.found(records.read(records.find(calm.results, asked.key))), faults.weights(asked, calm)
+    kinds = ["killed"] * len(soak.count(50)) + ["truncated"] * len(soak.count(15)) + ["flipped"] * len(soak.count(15))
+    soak.chance.shuffle(kinds)
+    injected, lost = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0)
+    how, open_faults = faults.execution(soak.folder("killed")), []
+    while kinds or open_faults:
+        process = faults.worker(asked, how)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(soak.chance.uniform(0.3, 1.0) * whole * 0.9 if kinds else None)
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+            kind, states = kinds.pop(), checkpoint.states(how.checkpoints(asked.key))
+            if kind != "killed" and states:
+                faults.damage(states[-1], kind, soak.chance)
+            injected[kind] += 1
+            open_faults.append(kind)
+            continue
+        same = (faults.found(records.read(records.find(how.results, asked.key))), faults.weights(asked, how)) == expected
+        for kind in open_faults:
+            lost[kind] += not same
+        how, open_faults = faults.execution(soak.folder("killed")), []
+    said = {"killed": "nothing; the same command goes on from the last state"}
+    for kind in injected:
+        title = "training: SIGKILL" if kind == "killed" else f"training: SIGKILL, then the newest state {kind}"
+        soak.note(title, said.get(kind, "a warning that names the file; the state before it is used"), injected[kind], lost[kind])
+
+
+def sweeps(soak: Soak) -> None:
+    """SIGKILL of a kernel, of papermill, of the engine or of everything, at random moments of a sweep; then the same command."""
+    sweep = checkout.SWEEP | {"axes": {"latent": [2, 3]}}
+    expected = checkout.undisturbed(soak.folder("calm sweep"), sweep)
+    kinds = ["kernel", "papermill", "engine", "everything"] * len(soak.count(13))
+    injected, lost, slowest = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0), 0.0
+    place, open_faults, wanted = fresh_checkout(soak, sweep), [], kinds
+    while wanted or open_faults:
+        process = faults.start_sweep(place)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(soak.chance.uniform(1, 22) if wanted else 600)
+        kind = wanted[-1] if wanted else ""
+        if process.poll() is None and kind and faults.kill(place, kind, soak.chance):
+            injected[wanted.pop()] += 1
+            open_faults.append(kind)
+            if kind in ("kernel", "papermill"):
+                process.wait(600)  # the engine goes on with the other cells
+        elif process.poll() is None:
+            process.wait(600)
+        slowest = max(slowest, faults.seconds_until_alone(place))
+        if len(checkout.stamps(place)) == 4 and process.returncode == 0:
+            same = checkout.results(place) == expected
+            for done in open_faults:
+                lost[done] += not same
+            place, open_faults = fresh_checkout(soak, sweep), []
+    for kind in injected:
+        said = "the cell FAILED, the others go on" if kind in ("kernel", "papermill") else "nothing"
+        soak.note(
+            f"sweep: SIGKILL of {kind}",
+            f"{said}; the same command goes on; no process left after {slowest:.0f} s",
+            injected[kind],
+            lost[kind],
+        )
+
+
+def fresh_checkout(soak: Soak, sweep: dict) -> Path:
+    place = checkout.make(soak.folder("swept"))
+    checkout.write_tiny_notebook(place)
+    checkout.write_sweep(place, sweep)
+    return place
+
+
+def in_process(soak: Soak):
+    """A short training in this process, and what it gives undisturbed."""
+    asked = faults.experiment(options={"hidden": (8,), "discriminator": (4,), "latent": 2})
+    expected = faults.found(run(asked, faults.execution(soak.folder("calm"))).record)
+    return asked, expected
+
+
+def damaged_results(soak: Soak) -> None:
+    """A finished record, its per-image errors or its weights, truncated or with one bit flipped."""
+    asked, expected = in_process(soak)
+    how = faults.execution(soak.folder("damaged"))
+    run(asked, how)
+    for part, title in (("json", "record"), ("parquet", "per-image errors"), ("safetensors", "weights")):
+        for kind in ("truncated", "flipped"):
+            lost = 0
+            for _ in soak.count(8):
+                file = next(iter([*how.results.glob(f"*.{part}"), *how.checkpoints(asked.key).glob(f"model.{part}")]))
+                faults.damage(file, kind, soak.chance)
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    lost += faults.found(run(asked, how).record) != expected
+            soak.note(f"finished {title} {kind}", "a warning that names the file; the run is done again", len(soak.count(8)), lost)
+
+
+def full_disks(soak: Soak) -> None:
+    """A file system that is full at a random moment; then room is made and the same run asked for."""
+    asked, expected = in_process(soak)
+    lost, stopped = 0, 0
+    for _ in soak.count(20):
+        place = soak.folder("disk")
+        how = faults.execution(place)
+        with faults.small_disk(place, soak.chance.randrange(4, 60, 4)) as make_room:
+            try:
+                run(asked, how)
+            except Exception as error:  # safetensors has an error of its own
+                stopped += 1
+                lost += "space" not in str(error).lower() and "os error 28" not in str(error).lower()
+                lost += records.find(how.results, asked.key) is not None
+            make_room()
+            lost += faults.found(run(asked, how).record) != expected
+    soak.note("disk full while states, weights, errors or record are written", "the error of the disk, no record", stopped, lost)
+
+
+def hostile_cells(soak: Soak) -> None:
+    """Cells that die as for want of memory, raise, or hang, beside one that is sound."""
+    behaviour = (Path(checkout.__file__).with_name("test_sweep_faults.py")).read_text().split('BEHAVIOUR = """')[1].split('"""')[0]
+    sweep = checkout.SWEEP | {"axes": {"latent": [3, 4, 5, 2]}, "seeds": [0], "limit_minutes": 0.35}
+    names = {3: "memory runs out in a cell", 4: "loss is not finite in a cell", 5: "a cell hangs"}
+    said = {3: "Kernel died", 4: "ArithmeticError: loss became nan", 5: "longer than its limit"}
+    lost = dict.fromkeys(names, 0)
+    for _ in soak.count(2):
+        place = checkout.make(soak.folder("hostile"))
+        checkout.write_tiny_notebook(place, behaviour)
+        checkout.write_sweep(place, sweep)
+        done = checkout.command(place, "-m", "lib.sweeps", "tiny")
+        for latent in names:
+            lost[latent] += said[latent] not in done.stdout or len(checkout.stamps(place)) != 1
+    for latent, name in names.items():
+        soak.note(name, f"FAILED: {said[latent]} ...; the others are done", len(soak.count(2)), lost[latent])
+
+
+def together(soak: Soak) -> None:
+    """Two sweeps at once on one checkout."""
+    lost = 0
+    for _ in soak.count(3):
+        place = fresh_checkout(soak, checkout.SWEEP)
+        process = faults.start_sweep(place)
+        faults.wait_for(lambda place=place: any(faults.kind_of(member) == "leash" for member in faults.members(place)))
+        second = checkout.command(place, "-m", "lib.sweeps", "tiny")
+        lost += second.returncode != 2 or "another run works in" not in second.stderr
+        os.killpg(process.pid, 9)
+        process.wait()
+        faults.seconds_until_alone(place)
+    soak.note("a second sweep on the same checkout", "another run works in ...: wait for it", len(soak.count(3)), lost)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--few", action="store_true", help="two faults of each kind, to see that it works; writes no table")
+    parser.add_argument("--only", help="one kind: trainings, sweeps, damaged_results, full_disks, hostile_cells or together")
+    options = parser.parse_args()
+    parts = (damaged_results, full_disks, hostile_cells, together, trainings, sweeps)
+    torch.set_num_threads(1)
+    began = time.monotonic()
+    with tempfile.TemporaryDirectory() as place:
+        soak = Soak(Path(place), options.few)
+        for part in parts:
+            if options.only in (None, part.__name__):
+                part(soak)
+    table = pd.DataFrame(soak.rows)
+    total = {name: int(table[name].sum()) for name in ("injected", *FATES)}
+    print(table.to_string(index=False), f"\n{total} in {(time.monotonic() - began) / 60:.0f} minutes")
+    if not options.few and options.only is None:
+        head, dirty = records.commit()
+        about = {"commit": head, "dirty": dirty, "machine": describe(torch.device("cpu"))} | total
+        text = io.StringIO()
+        table.to_csv(text, index=False, lineterminator="\n")
+        records.replace_file(TABLE, lambda aside: aside.write_text(text.getvalue()))
+        records.replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+    return int(total["lost"] > 0 or total["survived"] < total["injected"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
