@@ -11,7 +11,7 @@ continued by m, and the loss curve agrees to rounding.
 Outside torchrun there is one process and everything here does nothing. Gradients go
 through one flat all-reduce after the backward pass: three optimisers with shares of
 the parameters (the adversarial autoencoder) need no special case, and at ViT-B it
-costs about a hundredth of a step on one node (docs/scale.md has the arithmetic).
+should cost 3 % of a step on one machine with eight GPUs (docs/scale.md has the arithmetic).
 """
 
 import contextlib

@@ -7,8 +7,9 @@ makes it. Read it with `pandas.read_parquet("reports/sweeps/NAME/table.parquet")
 import json
 
 import pandas as pd
+from matplotlib.figure import Figure
 
-from lib import records
+from lib import figures, records
 from lib.intervals import t_interval
 from lib.sweeps import folder_of, made_by, stamp_of
 
@@ -34,3 +35,24 @@ def means(table: pd.DataFrame, measure: str, by: list[str], split: str = "test")
         mean, half_width = t_interval(part["value"].to_numpy())
         rows.append(dict(zip(by, group, strict=True)) | {"mean": mean, "half_width": half_width, "seeds": len(part)})
     return pd.DataFrame(rows)
+
+
+def plot(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test") -> Figure:
+    """A measure against the column `x`, a curve for each value of `by`: means over seeds with 95 % intervals."""
+    rows = means(table, measure, [by, x], split)
+    figure, axis = figures.canvas()
+    apart = (rows[x].max() - rows[x].min()) / 60  # beside each other where they share an x
+    for number, (name, part) in enumerate(rows.groupby(by, sort=False)):
+        tint = figures.colour(str(name))
+        axis.errorbar(
+            part[x] + number * apart,
+            part["mean"],
+            part["half_width"],
+            marker="osD^vP"[number % 6],
+            capsize=3,
+            color=tint,
+            label=f"{by} {name}",
+        )
+    axis.set(xlabel=x, ylabel=f"{measure} on {split} images")
+    axis.legend(frameon=False)
+    return figure
