@@ -11,6 +11,7 @@ starts the default target, the report; `lib.sweeps` starts sweeps.
 
 import contextlib
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -56,6 +57,9 @@ def start(folder: Path, profile: str, config: dict[str, str], more: list[str], l
     name = jobs_name(folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(PROFILES / profile), "--nolock", "--rerun-incomplete"]
+    submit = PROFILES / profile / "submit.sh"
+    if submit.exists():  # named here, since a path in a profile would be taken from the folder of work
+        command += ["--cluster-generic-submit-cmd", shlex.quote(str(submit))]
     if profile == SLURM:
         cancel_left(name)
         command += ["--slurm-jobname-prefix", name]

@@ -44,15 +44,8 @@ def plot(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test"
     apart = (rows[x].max() - rows[x].min()) / 60  # beside each other where they share an x
     for number, (name, part) in enumerate(rows.groupby(by, sort=False)):
         tint = figures.colour(str(name))
-        axis.errorbar(
-            part[x] + number * apart,
-            part["mean"],
-            part["half_width"],
-            marker="osD^vP"[number % 6],
-            capsize=3,
-            color=tint,
-            label=f"{by} {name}",
-        )
+        how = {"marker": "osD^vP"[number % 6], "color": tint, "label": f"{by} {name}"}
+        axis.errorbar(part[x] + number * apart, part["mean"], part["half_width"], capsize=3, **how)
     axis.set(xlabel=x, ylabel=f"{measure} on {split} images")
     axis.legend(frameon=False)
     return figure
