@@ -13,12 +13,17 @@ from lib import engine
 def started(monkeypatch):
     """Calls `engine.start` and gives the command that it becomes."""
 
+    class Became(Exception):
+        pass
+
+    def become(program, words):
+        raise Became(*words)
+
     def start(folder, profile, more=()):
-        found = []
-        monkeypatch.setattr(engine.os, "execv", lambda program, words: found.extend(words))
-        with engine.reserved(folder) as lock:
+        monkeypatch.setattr(engine.os, "execv", become)
+        with engine.reserved(folder) as lock, pytest.raises(Became) as became:
             engine.start(folder, profile, {"plan": "a b.json"}, list(more), lock)
-        return found
+        return became.value.args
 
     return start
 
@@ -40,9 +45,9 @@ def test_every_profile_goes_on_after_a_failure_and_trusts_no_dates(profile, star
     assert ("--cluster-generic-submit-cmd" in words) == (profile == "generic")
 
 
-def test_an_unknown_profile_names_those_there_are(started, tmp_path):
-    with pytest.raises(OSError, match=r"no profile 'slrum'.*generic, local, slurm"):
-        started(tmp_path / "work", "slrum")
+def test_an_unknown_profile_names_those_there_are(tmp_path):
+    with engine.reserved(tmp_path) as lock, pytest.raises(OSError, match=r"no profile 'slrum'.*generic, local, slurm"):
+        engine.start(tmp_path, "slrum", {}, [], lock)
 
 
 def test_slurm_without_slurm_says_what_to_do(monkeypatch):
