@@ -1,7 +1,6 @@
 """A command on a leash ends with its time, its parent or its request, and its stamp says the truth."""
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -16,9 +15,13 @@ PYTHON, LEASH = sys.executable, str(ROOT / "lib" / "leash.py")
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
 
 
-def leash(folder, *command, limit=60.0, **names):
-    words = [PYTHON, LEASH, "--limit", str(limit), "--done", str(folder / "stamp"), "--log", str(folder / "log"), "--label", "a run"]
-    return subprocess.Popen([*words, "--", *command], stdout=subprocess.PIPE, text=True, **names)
+def words(folder, *command, limit=60.0, done="stamp", threads=0):
+    options = ["--limit", str(limit), "--done", str(folder / done), "--log", str(folder / "log"), "--threads", str(threads)]
+    return [PYTHON, LEASH, *options, "--label", "a run", "--", *command]
+
+
+def leash(folder, *command, **options):
+    return subprocess.Popen(words(folder, *command, **options), stdout=subprocess.PIPE, text=True)
 
 
 def failed(folder):
@@ -75,8 +78,7 @@ def test_a_leash_that_is_asked_to_stop_ends_everything(tmp_path, number):
 
 
 def test_nothing_outlives_the_parent(tmp_path):
-    words = [PYTHON, LEASH, "--limit", "60", "--done", str(tmp_path / "stamp"), "--log", str(tmp_path / "log"), "--label", "x"]
-    parent = subprocess.Popen([PYTHON, "-c", f"import subprocess; subprocess.run({[*words, '--', PYTHON, '-c', CHILD]!r})"])
+    parent = subprocess.Popen([PYTHON, "-c", f"import subprocess; subprocess.run({words(tmp_path, PYTHON, '-c', CHILD)!r})"])
     until(lambda: len(psutil.Process(parent.pid).children(recursive=True)) == 3)
     family = psutil.Process(parent.pid).children(recursive=True)
     parent.kill()
@@ -97,38 +99,11 @@ def test_a_killed_leash_takes_its_command_with_it(tmp_path):
 
 def test_a_place_that_cannot_be_written_is_an_error_and_not_a_stamp(tmp_path):
     (tmp_path / "file").write_text("")
-    words = [
-        PYTHON,
-        LEASH,
-        "--limit",
-        "9",
-        "--done",
-        str(tmp_path / "file" / "stamp"),
-        "--log",
-        str(tmp_path / "log"),
-        "--label",
-        "x",
-        "--",
-    ]
-    done = subprocess.run([*words, PYTHON, "-c", "pass"], capture_output=True, text=True)
-    assert done.returncode == 1 and "FAILED" in done.stdout and ("File exists" in done.stdout or "Not a directory" in done.stdout)
+    process = leash(tmp_path, PYTHON, "-c", "pass", done="file/stamp")
+    said = process.communicate()[0]
+    assert process.returncode == 1 and "FAILED" in said and ("File exists" in said or "Not a directory" in said)
 
 
 def test_threads_are_set_for_the_command(tmp_path):
-    words = [
-        PYTHON,
-        LEASH,
-        "--limit",
-        "9",
-        "--done",
-        str(tmp_path / "s"),
-        "--log",
-        str(tmp_path / "log"),
-        "--label",
-        "x",
-        "--threads",
-        "3",
-        "--",
-    ]
-    subprocess.run([*words, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])"], env=os.environ, check=True)
+    leash(tmp_path, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])", threads=3).wait()
     assert (tmp_path / "log").read_text() == "3\n"
