@@ -21,7 +21,7 @@ report: setup  ## run the four notebooks on embedded images and build reports/in
 
 sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking [PROFILE=local] [DATA=folder]
 	@$(BIN)/python -m lib.sweeps $(or $(SWEEP),$(error which one? make sweep SWEEP=masking, or another file of sweeps/)) \
-	--profile $(PROFILE) $(if $(DATA),--data $(DATA))
+	--profile $(PROFILE) $(if $(DATA),--data "$(DATA)")
 
 stale: setup  ## which records the code of today would make otherwise, and why
 	@$(BIN)/python -m lib.stale

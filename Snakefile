@@ -39,7 +39,7 @@ if "plan" in config:
             label=lambda wildcards: CELLS[wildcards.key]["label"],
             executed=lambda wildcards: f"notebooks/{CELLS[wildcards.key]['name']}.ipynb",
         shell:
-            "mkdir -p notebooks && exec {PYTHON:q} {LEASH:q} --limit {params.limit} --threads {threads} --done {output:q}"
+            "mkdir -p notebooks && exec {PYTHON:q} {LEASH:q} --parent $PPID --limit {params.limit} --threads {threads} --done {output:q}"
             " --log logs/{wildcards.key}.log --label {params.label:q} --"
             " {PAPERMILL:q} {params.notebook:q} {params.executed:q} -f cells/{wildcards.key}.yaml --no-progress-bar --log-level ERROR"
 

@@ -10,16 +10,17 @@ place=$(mktemp -d)/checkout
 git clone --quiet "$here" "$place"
 ln -s "$here/.venv" "$place/.venv"
 cd "$place"
-export PYTHONPATH=$place
-sweep() { .venv/bin/python -m lib.sweeps masking --profile "$profile" >>"$place/sweep.log" 2>&1; }
+sweep() { PYTHONPATH=$place .venv/bin/python -m lib.sweeps masking --profile "$profile" >>"$place/sweep.log" 2>&1; }
 finished() { find reports/sweeps/masking/done -name '*.json' 2>/dev/null | wc -l; }
-everything() { pgrep -f "$place" | grep -v "^$$\$" || true; }
+everything() { # all processes of the sweep, kernels too: by the path they were started with
+  grep -lz "^PYTHONPATH=$place\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | grep -vx "$$" | grep -vx "$BASHPID" || true
+}
 
 sweep &
 until [ "$(finished)" -ge 4 ]; do sleep 1; done
-everything | xargs -r kill -9
+everything | xargs -r kill -9 2>/dev/null || true
 wait || true
-[ "$profile" = slurm ] || sleep 3
+sleep 3
 before=$(finished)
 echo "$profile: killed everything when $before of 18 runs were done; processes left after a moment: $(everything | wc -l)"
 [ "$before" -lt 18 ]

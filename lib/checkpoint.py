@@ -64,12 +64,18 @@ def digest(tensors: dict[str, Tensor], about: str = "") -> str:
 
 
 def save_state(folder: Path, step: int, tensors: dict[str, Tensor], about: dict) -> Path:
-    """Write the state at a step and drop all but the last two."""
-    file = folder / f"state-{step:09d}.safetensors"
+    """Write the state at a step and drop all but the last two, later ones too: they were damaged, or of another run."""
+    file = state_file(folder, step)
     save(file, tensors, about | {"step": step})
-    for old in states(folder)[:-KEEP]:
+    there = states(folder)
+    last = there.index(file) + 1
+    for old in [*there[: max(0, last - KEEP)], *there[last:]]:
         old.unlink(missing_ok=True)
     return file
+
+
+def state_file(folder: Path, step: int) -> Path:
+    return folder / f"state-{step:09d}.safetensors"
 
 
 def states(folder: Path) -> list[Path]:
@@ -88,3 +94,9 @@ def latest_state(folder: Path, run: str) -> tuple[dict[str, Tensor], dict] | Non
         if about.get("run") == run:
             return tensors, about
     return None
+
+
+def drop_states(folder: Path) -> None:
+    """Remove all states, and what a kill in the middle of writing has left."""
+    for file in [*states(folder), *folder.glob("*.tmp")]:
+        file.unlink(missing_ok=True)

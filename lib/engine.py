@@ -60,13 +60,20 @@ def start(folder: Path, profile: str, config: dict[str, str], more: list[str], l
     submit = PROFILES / profile / "submit.sh"
     if submit.exists():  # named here, since a path in a profile would be taken from the folder of work
         command += ["--cluster-generic-submit-cmd", shlex.quote(str(submit))]
+        command += ["--cluster-generic-status-cmd", shlex.quote(str(submit.with_name("status.sh")))]
     if profile == SLURM:
-        cancel_left(name)
+        if not only_looks(more):
+            cancel_left(name)
         command += ["--slurm-jobname-prefix", name]
     command += [*more, *(["--config", *(f"{key}={value}" for key, value in config.items())] if config else [])]
     os.set_inheritable(lock.fileno(), True)
     sys.stdout.flush()
     os.execv(command[0], command)
+
+
+def only_looks(more: list[str]) -> bool:
+    """Whether Snakemake is asked to say what it would do."""
+    return bool({"-n", "--dry-run", "--dryrun"} & set(more))
 
 
 def jobs_name(folder: Path) -> str:
@@ -80,8 +87,9 @@ def cancel_left(name: str) -> None:
     """Cancel jobs of an engine that was killed: nobody waits for them any more."""
     if shutil.which("squeue") is None:
         raise OSError("there is no Slurm here (no squeue): use --profile local, or run this on a login node")
-    listed = subprocess.run(["squeue", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=True).stdout
-    left = [line.split()[0] for line in listed.splitlines() if line.split()[1].startswith(f"{name}_")]
+    listed = subprocess.run(["squeue", "--me", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=True).stdout
+    jobs = [line.strip().partition(" ") for line in listed.splitlines()]
+    left = [number for number, _, job in jobs if job.startswith(f"{name}_")]
     if left:
         print(f"cancelling {len(left)} Slurm jobs that a killed run has left; their trainings go on from their last state")
         subprocess.run(["scancel", "--full", *left], check=True)

@@ -12,7 +12,6 @@ for the same run at once one does it and the others wait for its record.
 import contextlib
 import datetime
 import os
-import shutil
 import time
 import warnings
 from dataclasses import dataclass
@@ -152,8 +151,6 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
     if execution.threads:
         torch.set_num_threads(execution.threads)
     with parallel.group(device):
-        if execution.rerun and parallel.rank() == 0:
-            shutil.rmtree(execution.checkpoints(experiment.key), ignore_errors=True)
         splits, processes = parallel.first_alone(lambda: load_splits(experiment, execution)), parallel.size()
         first, clock = parallel.rank() == 0, [time.perf_counter()]
         model, history = trained_model(experiment, execution, splits, device)
@@ -180,8 +177,7 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
     if (execution.scale != "quick" or processes > 1) and MODELS[experiment.model].trained:
         checkpoint.save(execution.checkpoints(record.key) / "model.safetensors", model.state_dict(), {"key": record.key})
     record = records.write(record, rows, execution.results)
-    for state in checkpoint.states(execution.checkpoints(record.key)):
-        state.unlink(missing_ok=True)  # finished: the record and the weights are what remains
+    checkpoint.drop_states(execution.checkpoints(record.key))  # finished: the record and the weights are what remains
     return Run(record, model.cpu(), rows, splits)
 
 
@@ -209,7 +205,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
             draw_mask,
             recipe,
             seed=experiment.seed,
-            run=f"{experiment.key} on {splits['train'].sha256}",
+            run=f"{experiment.key} on {splits['train'].sha256}" + (", again" if execution.rerun else ""),
             folder=None if execution.scale == "quick" else execution.checkpoints(experiment.key),
             save_every=execution.save_every,
             progress=progress,

@@ -65,6 +65,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--done", required=True, help="the stamp to write on success")
     parser.add_argument("--log", required=True, help="where the command's output goes")
     parser.add_argument("--label", required=True, help="how the run is called in messages")
+    parser.add_argument("--parent", type=int, default=os.getppid(), help="the process without which it must not run on")
     parser.add_argument("--threads", type=int, default=0, help="of the command, 0 = as it likes")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(arguments)
@@ -72,7 +73,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
 
 def run(options: argparse.Namespace, ledger: Path) -> tuple[int, str]:
     """Exit status of the command, and the reason where it is not 0."""
-    parent, deadline = os.getppid(), time.monotonic() + options.limit
+    deadline = time.monotonic() + options.limit
+    adopt()
     environment = os.environ | {LEDGER: str(ledger.resolve())}
     if options.threads:
         environment |= dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(options.threads))
@@ -82,7 +84,7 @@ def run(options: argparse.Namespace, ledger: Path) -> tuple[int, str]:
         process = subprocess.Popen(options.command, env=environment, stdout=log, stderr=log, stdin=subprocess.DEVNULL, preexec_fn=tied)
         try:
             while process.poll() is None:
-                if os.getppid() != parent:
+                if os.getppid() != options.parent:
                     return ABANDONED, "the engine that started it is gone"
                 if time.monotonic() > deadline:
                     return OUT_OF_TIME, f"it ran longer than its limit of {options.limit:.0f} s"
@@ -99,9 +101,15 @@ def run(options: argparse.Namespace, ledger: Path) -> tuple[int, str]:
 
 
 def tied() -> None:
-    """In the child, before the command: die with the leash (Linux)."""
+    """Let this process die with the one that started it (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def adopt() -> None:
+    """Become the parent of descendants whose own parents die, so that none is lost sight of (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
 
 
 def asked_to_stop(number: int, frame: object) -> None:
@@ -110,14 +118,15 @@ def asked_to_stop(number: int, frame: object) -> None:
 
 def end(process: subprocess.Popen) -> None:
     """Stop what still runs: the command and every descendant, asked first, killed after a grace."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        family = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        for member in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.terminate()
-        for member in psutil.wait_procs(family, timeout=GRACE)[1]:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                member.kill()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    family = psutil.Process().children(recursive=True)
+    for member in family:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.terminate()
+    for member in psutil.wait_procs(family, timeout=GRACE)[1]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            member.kill()
     process.wait()
 
 

@@ -32,8 +32,9 @@ def all_notebooks() -> list[Path]:
 def stamp_of(notebook: Path) -> Path:
     """The file that exists where a notebook's last success is up to date."""
     total = hashlib.sha256()
-    for file in [notebook, ROOT / "requirements.lock", *sorted((ROOT / "lib").rglob("*.py")), *sorted((REPORTS / "tables").glob("*.csv"))]:
-        total.update(file.read_bytes())
+    tables = [REPORTS / "tables" / f"{scale}.csv" for scale in ("standard", "full")]
+    for file in [notebook, ROOT / "requirements.lock", *sorted((ROOT / "lib").rglob("*.py")), *tables]:
+        total.update(file.read_bytes() if file.exists() else b"")
     return EXECUTED / "done" / f"{notebook.stem}-{total.hexdigest()[:16]}.json"
 
 

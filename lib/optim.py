@@ -70,7 +70,8 @@ class Update:
         total = torch.zeros((), device=self.parameters[0].device)
         for loss, weight in losses:
             for parameter, gradient in zip(self.parameters, self.gradients(loss * weight), strict=True):
-                parameter.grad = gradient if parameter.grad is None or gradient is None else parameter.grad + gradient
+                if gradient is not None:
+                    parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
             total = total + loss.detach() * weight
         if parallel.size() > 1:
             given = [torch.zeros_like(p) if p.grad is None else p.grad for p in self.parameters]

@@ -77,6 +77,15 @@ def sums(tensors: list[Tensor]) -> list[Tensor]:
     return [part.view_as(tensor) for part, tensor in zip(parts, tensors, strict=True)]
 
 
+def agreed(number: int, device: torch.device) -> int:
+    """What process 0 says."""
+    if size() == 1:
+        return number
+    said = torch.tensor(number, device=device)
+    distributed.broadcast(said, 0)
+    return int(said.item())
+
+
 def first_alone(function: Callable[[], T]) -> T:
     """Call a function in process 0, then in the others: what downloads or decodes into a shared folder."""
     if rank() == 0:

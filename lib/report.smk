@@ -20,6 +20,6 @@ for NAME, STAMP in STAMPS.items():
             made=str(EXECUTED / NAME),
             log=str(EXECUTED / f"{NAME}.log"),
         shell:
-            "rm -rf {params.made:q} && exec {PYTHON:q} {LEASH:q} --limit 3600 --threads {threads} --done {output:q}"
+            "rm -rf {params.made:q} && exec {PYTHON:q} {LEASH:q} --parent $PPID --limit 3600 --threads {threads} --done {output:q}"
             " --log {params.log:q} --label {params.label} --"
             " {PAPERMILL:q} {params.notebook:q} {params.executed:q} --no-progress-bar --log-level ERROR -r output {params.made:q}"

@@ -117,4 +117,4 @@ class Execution(Config):
 
 def settle(device: str, precision: Literal["auto", "float32", "bf16"]) -> str:
     """The precision that `auto` stands for here; it belongs to the identity, so it is settled before a key is made."""
-    return resolve_precision(precision, resolve_device(device))
+    return precision if precision != "auto" else resolve_precision(precision, resolve_device(device))

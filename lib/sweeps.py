@@ -16,6 +16,7 @@ import argparse
 import itertools
 import json
 import re
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,7 @@ def folder_of(name: str) -> Path:
 
 def read(name: str) -> Sweep:
     """The sweep of that name. Raises SweepError."""
-    known = sorted(file.stem for file in SWEEPS.glob("*.yaml"))
+    known = sorted(file.stem for file in SWEEPS.glob("*.yaml") if re.fullmatch(r"[A-Za-z0-9_-]{1,30}", file.stem))
     if name not in known:
         raise SweepError(f"there is no sweep {name!r} in sweeps/: choose one of {', '.join(known)}, or write {name}.yaml")
     try:
@@ -82,13 +83,14 @@ def combinations(sweep: Sweep) -> list[dict[str, Any]]:
 
 def plan(name: str, sweep: Sweep, **execution: Any) -> list[dict[str, Any]]:
     """The cells: label, key and parameters of each; `execution` adds parameters to all. Raises SweepError naming every problem."""
-    from lib.parameters import ParameterError, check
+    from lib.parameters import ParameterError, check, unknown
     from lib.schemas import SCHEMAS
 
     if sweep.notebook not in SCHEMAS:
         raise SweepError(f"there is no notebook {sweep.notebook!r}: choose one of {', '.join(SCHEMAS)}")
-    cells, problems = {}, []
-    for chosen in combinations(sweep):
+    foreign = [name for name in [*sweep.axes, *sweep.parameters] if name not in SCHEMAS[sweep.notebook].model_fields]
+    cells, problems = {}, [unknown(name, SCHEMAS[sweep.notebook]) for name in foreign]  # papermill writes names into code
+    for chosen in [] if problems else combinations(sweep):
         label = " ".join(f"{axis}={json.dumps(value)}" for axis, value in chosen.items())
         given = {"output": str(folder_of(name).relative_to(ROOT)), "scale": "standard"} | sweep.parameters | chosen | execution
         if "seed" not in SCHEMAS[sweep.notebook].model_fields:
@@ -97,6 +99,9 @@ def plan(name: str, sweep: Sweep, **execution: Any) -> list[dict[str, Any]]:
             key = records.key_of(check(sweep.notebook, given).identity())
         except ParameterError as error:
             problems.append(f"{label}\n    " + "\n    ".join(line.strip() for line in str(error).splitlines()[1:]))
+            continue
+        except ValueError as error:  # such as a device that is not here while `auto` asks what it can do
+            problems.append(f"{label}: {error}")
             continue
         if key in cells:
             problems.append(f"{label}: the same run as {cells[key]['label']}")
@@ -121,8 +126,8 @@ def made_by(name: str, cell: dict[str, Any]) -> list[Path]:
     return [results / record for record in json.loads(stamp_of(name, cell["key"]).read_text())["records"]]
 
 
-def drop_broken(name: str, cells: list[dict[str, Any]]) -> None:
-    """Remove the stamps of cells whose records can no longer be trusted, and say why."""
+def drop_broken(name: str, cells: list[dict[str, Any]], touch: bool = True) -> None:
+    """Remove the stamps of cells whose records can no longer be trusted, and say why; only say it without `touch`."""
     from lib import stale
 
     checked: dict[Path, str] = {}
@@ -142,7 +147,32 @@ def drop_broken(name: str, cells: list[dict[str, Any]]) -> None:
             why = why or checked[file]
         if why:
             print(f"again: {cell['label']}: {why}")
-            stamp.unlink()
+            if touch:
+                stamp.unlink()
+
+
+def check_data(name: str, sweep: Sweep, cells: list[dict[str, Any]]) -> None:
+    """Raises SweepError where the data at hand is not what finished cells were made from: a table must not mix two."""
+    from lib.data import DataError
+    from lib.experiment import load_splits
+    from lib.parameters import check
+
+    here: dict[str, dict[str, str]] = {}
+    for cell in (cell for cell in cells if stamp_of(name, cell["key"]).exists()):
+        p = check(sweep.notebook, cell["parameters"])
+        asked = json.dumps([p.dataset, p.image_size, p.subset, p.data_root])
+        if asked not in here:
+            try:
+                splits = load_splits(p.experiment("mean_fill", patch_size=1), p.execution())
+            except DataError:  # not at hand: what is done can still be read
+                splits = {}
+            here[asked] = {split: images.sha256 for split, images in splits.items()}
+        for file in made_by(name, cell):
+            if here[asked] and records.read(file).data.sha256 != here[asked]:
+                raise SweepError(
+                    f"the data of {p.dataset!r} has changed since {file.name} was made from it: bring it back, "
+                    f"or remove {folder_of(name).relative_to(ROOT)} to run the sweep on what is there now"
+                )
 
 
 def broken(file: Path, reasons) -> str:
@@ -157,17 +187,17 @@ def broken(file: Path, reasons) -> str:
     return "; ".join(reasons(record))
 
 
-def announce(name: str, sweep: Sweep, cells: list[dict[str, Any]], cores: int) -> None:
-    """How many runs there are, how many are done, and how long the others may take."""
+def announce(name: str, sweep: Sweep, cells: list[dict[str, Any]], cores: int | None) -> None:
+    """How many runs there are, how many are done, and how long the others may take (on so many cores, where that is known)."""
     sizes = [f"{len(values)} {axis}" for axis, values in sweep.axes.items()] + [f"{len(sweep.seeds)} seeds"]
     stamps = [stamp_of(name, cell["key"]) for cell in cells]
     timed = [json.loads(stamp.read_text())["seconds"] / 60 for stamp in stamps if stamp.exists()]
     each = sum(timed) / len(timed) if timed else sweep.minutes
-    open_cells, at_once = len(cells) - len(timed), max(1, cores // sweep.threads)
-    total = each * -(-open_cells // at_once)
+    open_cells, at_once = len(cells) - len(timed), max(1, (cores or 1) // sweep.threads)
+    total, where = each * -(-open_cells // at_once), f", {at_once} at a time on {cores} cores" if cores else " of computing"
     print(f"{name}: {len(cells)} runs of {sweep.notebook} ({' x '.join(sizes)}), {len(timed)} done, {open_cells} to do")
     if open_cells:
-        print(f"about {total:.0f} minutes: {each:.1f} a run ({'measured' if timed else 'expected'}), {at_once} at a time on {cores} cores")
+        print(f"about {total:.0f} minutes: {each:.1f} a run ({'measured' if timed else 'expected'}){where}")
 
 
 def write_plan(name: str, sweep: Sweep, cells: list[dict[str, Any]]) -> Path:
@@ -211,14 +241,15 @@ def main(arguments: list[str]) -> int:
         sweep = read(options.name)
         cells = plan(options.name, sweep, **({"data_root": options.data} if options.data else {}))
         with engine.reserved(folder_of(options.name)) as lock:
-            drop_broken(options.name, cells)
-            announce(options.name, sweep, cells, engine.cores())
+            drop_broken(options.name, cells, touch=not engine.only_looks(more))
+            check_data(options.name, sweep, cells)
+            announce(options.name, sweep, cells, engine.cores() if options.profile == "local" else None)
             file = write_plan(options.name, sweep, cells)
             if all(stamp_of(options.name, cell["key"]).exists() for cell in cells) and not more:
                 print(write_table(options.name))
                 return 0
             engine.start(folder_of(options.name), options.profile, {"plan": str(file)}, more, lock)
-    except (SweepError, engine.Busy, OSError) as error:
+    except (SweepError, engine.Busy, records.DamagedRecord, OSError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 2
 

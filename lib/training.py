@@ -221,10 +221,13 @@ def write_state(model: nn.Module, step: Step, state: State, run: str, folder: Pa
 
 def restored(model: nn.Module, step: Step, seed: int, run: str, folder: Path | None) -> State | None:
     """The state of an interrupted run, model and optimisers brought to it; None to begin at the beginning."""
-    found = checkpoint.latest_state(folder, run) if folder else None
-    if found is None:
+    if folder is None:
         return None
-    tensors, about = found
+    found = checkpoint.latest_state(folder, run) if parallel.rank() == 0 else None
+    at = parallel.agreed(found[1]["step"] if found else -1, next(model.parameters()).device)
+    if at < 0:
+        return None
+    tensors, about = found or checkpoint.load(checkpoint.state_file(folder, at))  # all from the state that process 0 chose
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

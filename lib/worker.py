@@ -6,12 +6,17 @@ record is written by process 0, like any other. An error is left beside the job,
 whoever started the processes can say what went wrong.
 """
 
+import contextlib
 import json
+import os
 import subprocess
 import sys
 import traceback
 from pathlib import Path
 
+from lib import parallel, records
+from lib.leash import tied
+from lib.locks import only_one
 from lib.paths import ROOT
 from lib.records import replace_file
 from lib.settings import Execution, Experiment
@@ -24,22 +29,33 @@ class WorkerFailed(RuntimeError):
     """A data-parallel run that ended without a record; the message is the worker's own."""
 
 
-def write_job(experiment: Experiment, execution: Execution) -> Path:
-    """The job file of a run, beside its checkpoints."""
+def write_job(experiment: Experiment, execution: Execution, held: bool = False) -> Path:
+    """The job file of a run, beside its checkpoints; `held` says that whoever writes it holds the run's lock."""
     file = execution.checkpoints(experiment.key).with_suffix(".job.json")
-    job = {"experiment": experiment.model_dump(mode="json"), "execution": execution.model_dump(mode="json")}
+    job = {"experiment": experiment.model_dump(mode="json"), "execution": execution.model_dump(mode="json"), "held": held}
     replace_file(file, lambda aside: aside.write_text(json.dumps(job, indent=1) + "\n"))
     return file
 
 
 def launch(experiment: Experiment, execution: Execution) -> None:
     """Run an experiment in `execution.processes` processes on this machine. Raises WorkerFailed."""
-    job = write_job(experiment, execution)
+    job = write_job(experiment, execution, held=True)
     error, log = job.with_suffix(".error"), job.with_suffix(".log")
     error.unlink(missing_ok=True)
-    leash = [sys.executable, str(LEASH), "--limit", str(A_YEAR), "--done", str(job.with_suffix(".done")), "--log", str(log)]
+    leash = [
+        sys.executable,
+        str(LEASH),
+        "--parent",
+        str(os.getpid()),
+        "--limit",
+        str(A_YEAR),
+        "--done",
+        str(job.with_suffix(".done")),
+        "--log",
+        str(log),
+    ]
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(execution.processes)]
-    command = [*leash, "--label", experiment.key, "--", *torchrun, "-m", "lib.worker", str(job)]
+    command = [*leash, "--done", str(job.with_suffix(".done")), "--label", experiment.key, "--", *torchrun, "-m", "lib.worker", str(job)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         said = error.read_text() if error.exists() else done.stdout
@@ -55,11 +71,33 @@ def read_job(file: Path) -> tuple[Experiment, Execution]:
 def main(file: Path) -> int:
     from lib.experiment import perform
 
+    if parallel.under_torchrun():
+        tied()
+    experiment, execution = read_job(file)
+    done = records.find(execution.results, experiment.key)
+    again = execution.rerun or execution.scale == "quick"
+    if json.loads(file.read_text())["held"]:
+        return work(file, lambda: perform(experiment, execution))
+    if done and not again:
+        print(f"it is done: {done.name}")
+        return 0
+    if os.environ.get("RANK", "0") != "0":
+        return work(file, lambda: perform(experiment, execution))
+    with only_one(execution.checkpoints(experiment.key), wait=False) as taken:
+        if not taken:
+            print("another process does this run: wait for it, or end it first", file=sys.stderr)
+            return 1
+        return work(file, lambda: perform(experiment, execution))
+
+
+def work(file: Path, function) -> int:
+    """Call a function; the first process that fails leaves its error beside the job."""
     try:
-        perform(*read_job(file))
+        function()
     except Exception as error:
         traceback.print_exc()
-        file.with_suffix(".error").write_text(f"{type(error).__name__}: {error}\n")
+        with contextlib.suppress(FileExistsError), file.with_suffix(".error").open("x") as stream:
+            stream.write(f"{type(error).__name__}: {error}\n")
         return 1
     return 0
 

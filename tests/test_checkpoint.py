@@ -58,6 +58,16 @@ def test_the_last_two_states_are_kept_and_the_newest_whole_one_is_used(tmp_path)
         assert checkpoint.latest_state(tmp_path, "r")[1]["step"] == 2
 
 
+def test_a_run_that_had_to_go_back_keeps_its_new_states(tmp_path):
+    """States that were later and could not be used do not push out those that are written now."""
+    for step in (800, 900):
+        checkpoint.save_state(tmp_path, step, tensors(step), {"run": "of other data"})
+    for step in (1, 2, 3):
+        checkpoint.save_state(tmp_path, step, tensors(step), {"run": "r"})
+        assert checkpoint.latest_state(tmp_path, "r")[1]["step"] == step
+    assert [int(file.stem[6:]) for file in checkpoint.states(tmp_path)] == [2, 3]
+
+
 def test_a_half_written_file_is_never_a_state(tmp_path, monkeypatch):
     def dies(*arguments, **names):
         raise OSError("disk full")

@@ -74,6 +74,26 @@ def test_an_interrupted_run_on_other_data_is_not_continued(where, monkeypatch):
     assert not list(where.checkpoints(done.record.key).glob("state-*")), "a finished run leaves no state"
 
 
+def test_a_rerun_resumes_and_keeps_what_there_was_until_it_ends(where, monkeypatch):
+    first = run(small(), where)
+    names, original = [], experiment.training.train
+
+    def dies(*arguments, **options):
+        names.append(options["run"])
+        original(*arguments, **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(experiment.training, "train", dies)
+    again = where.model_copy(update={"rerun": True})
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            run(small(), again)
+    assert names == [f"{first.record.key} on {first.record.data.sha256['train']}, again"] * 2
+    assert list(where.checkpoints(first.record.key).glob("state-*")), "the second goes on from it"
+    monkeypatch.undo()
+    assert run(small(), where).record == first.record and run(small(), where).model is not None
+
+
 @pytest.mark.parametrize("model", ["raw_pixels", "pca", "mean_fill", "biharmonic"])
 def test_baselines_can_be_read_again(where, model):
     asked = small(model, options={}, test_masks=("random@0.75",))

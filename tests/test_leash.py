@@ -87,6 +87,26 @@ def test_nothing_outlives_the_parent(tmp_path):
     assert "the engine that started it is gone" in failed(tmp_path)["reason"]
 
 
+def test_a_parent_that_died_before_the_leash_looked_is_noticed(tmp_path):
+    gone = subprocess.Popen([PYTHON, "-c", "pass"])
+    gone.wait()
+    process = subprocess.Popen(
+        [*words(tmp_path, PYTHON, "-c", CHILD)[:2], "--parent", str(gone.pid), *words(tmp_path, PYTHON, "-c", CHILD)[2:]]
+    )
+    assert process.wait(20) == 143 and "is gone" in failed(tmp_path)["reason"]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="adopting orphans is Linux's")
+def test_a_grandchild_does_not_outlive_a_command_that_was_killed(tmp_path):
+    """As torchrun's workers, which have a session of their own."""
+    code = CHILD.replace("time.sleep(99)'])", "time.sleep(99)'], start_new_session=True)")
+    process = leash(tmp_path, PYTHON, "-c", code)
+    until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
+    command, grandchild = psutil.Process(process.pid).children(recursive=True)
+    command.kill()
+    assert process.wait(20) == 137 and not grandchild.is_running()
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_a_killed_leash_takes_its_command_with_it(tmp_path):
     process = leash(tmp_path, PYTHON, "-c", "import time; time.sleep(99)")

@@ -86,6 +86,22 @@ def test_a_notebook_can_ask_for_two_processes(tmp_path):
     assert again.record == done[1].record and again.model is not None
 
 
+def test_a_job_given_again_is_not_repeated_and_not_shared(tmp_path):
+    from lib.locks import only_one
+    from lib.worker import write_job
+
+    asked, how = (
+        Experiment(**SMALL, recipe=Recipe(epochs=1, batch_size=16)),
+        Execution(output=str(tmp_path), scale="standard", progress=False),
+    )
+    command = [sys.executable, "-m", "lib.worker", str(write_job(asked, how))]
+    with only_one(how.checkpoints(asked.key)):
+        busy = subprocess.run(command, capture_output=True, text=True)
+    assert busy.returncode == 1 and "another process does this run" in busy.stderr
+    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
+    assert "it is done: digits_autoencoder_" in subprocess.run(command, capture_output=True, text=True).stdout
+
+
 def test_an_error_of_a_process_reaches_the_notebook(tmp_path):
     asked = Experiment(**SMALL | {"patch_size": 3}, recipe=Recipe(epochs=2, batch_size=16))
     with pytest.raises(WorkerFailed, match="3x3 do not tile images of 8x8"):
