@@ -100,29 +100,34 @@ def sweeps(soak: Soak) -> None:
     """SIGKILL of a kernel, of papermill, of the engine or of everything, at random moments of a sweep; then the same command."""
     sweep = checkout.SWEEP | {"axes": {"latent": [2, 3]}}
     expected = checkout.undisturbed(soak.folder("calm sweep"), sweep)
-    kinds = ["kernel", "papermill", "engine", "everything"] * len(soak.count(13))
-    injected, lost, slowest = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0), 0.0
-    place, open_faults, wanted = fresh_checkout(soak, sweep), [], kinds
-    for _ in range(6 * len(wanted)):
-        if not wanted and not open_faults:
-            break
-        process = faults.start_sweep(place)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(soak.chance.uniform(1, 22) if wanted else 600)
-        kind = wanted[-1] if wanted else ""
-        if process.poll() is None and kind and faults.kill(place, kind, soak.chance):
-            injected[wanted.pop()] += 1
-            open_faults.append(kind)
+    wanted = ["kernel", "papermill", "engine", "everything"] * len(soak.count(13))
+    injected, lost, slowest = dict.fromkeys(wanted, 0), dict.fromkeys(wanted, 0), 0.0
+    place, open_faults = fresh_checkout(soak, sweep), []
+    process, end = faults.start_sweep(place), time.monotonic() + 60 * (len(wanted) + 10)
+    while (wanted or open_faults) and time.monotonic() < end:
+        if wanted and process.poll() is None:
+            kind = wanted[-1]
             if kind in ("kernel", "papermill"):
-                process.wait(600)  # the engine goes on with the other cells
-        elif process.poll() is None:
-            process.wait(600)
+                while process.poll() is None and not any(faults.kind_of(member) == kind for member in faults.members(place)):
+                    time.sleep(0.2)
+            time.sleep(soak.chance.uniform(0, 9 if kind in ("kernel", "papermill") else 16))
+            if process.poll() is None and faults.kill(place, kind, soak.chance):
+                injected[wanted.pop()] += 1
+                open_faults.append(kind)
+                if kind not in ("kernel", "papermill"):  # else the engine goes on with the other cells
+                    process.wait()
+            continue
+        process.wait()
         slowest = max(slowest, faults.seconds_until_alone(place))
-        if len(checkout.stamps(place)) == 4 and process.returncode == 0:
+        if process.returncode == 0 and len(checkout.stamps(place)) == 4:
             same = checkout.results(place) == expected
             for done in open_faults:
                 lost[done] += not same
             place, open_faults = fresh_checkout(soak, sweep), []
+        process = faults.start_sweep(place)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, 9)
+    process.wait()
     for kind in open_faults:
         lost[kind] += 1  # the sweep did not come to its end
     for kind in injected:
