@@ -5,13 +5,15 @@ makes it. Read it with `pandas.read_parquet("reports/sweeps/NAME/table.parquet")
 """
 
 import json
+from typing import TYPE_CHECKING
 
 import pandas as pd
-from matplotlib.figure import Figure
 
-from lib import figures, records
-from lib.intervals import t_interval
+from lib import records
 from lib.sweeps import folder_of, made_by, stamp_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def collect(name: str) -> pd.DataFrame:
@@ -29,6 +31,8 @@ def load(name: str) -> pd.DataFrame:
 
 def means(table: pd.DataFrame, measure: str, by: list[str], split: str = "test") -> pd.DataFrame:
     """Mean over seeds and half-width of its 95 % interval, a row for each combination of the columns `by`."""
+    from lib.intervals import t_interval
+
     chosen = table[(table["measure"] == measure) & (table["split"] == split)]
     rows = []
     for group, part in chosen.groupby(by, sort=True):
@@ -37,8 +41,10 @@ def means(table: pd.DataFrame, measure: str, by: list[str], split: str = "test")
     return pd.DataFrame(rows)
 
 
-def plot(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test") -> Figure:
+def plot(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test") -> "Figure":
     """A measure against the column `x`, a curve for each value of `by`: means over seeds with 95 % intervals."""
+    from lib import figures
+
     rows = means(table, measure, [by, x], split)
     figure, axis = figures.canvas()
     apart = (rows[x].max() - rows[x].min()) / 60  # beside each other where they share an x
