@@ -13,6 +13,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
+QUIET = "--no-progress-bar --log-level ERROR --start-timeout 300"
 PYTHON, PAPERMILL = sys.executable, str(Path(sys.executable).with_name("papermill"))
 LEASH = str(ROOT / "lib" / "leash.py")
 
@@ -41,7 +42,7 @@ if "plan" in config:
         shell:
             "mkdir -p notebooks && exec {PYTHON:q} {LEASH:q} --parent $PPID --limit {params.limit} --threads {threads} --done {output:q}"
             " --log logs/{wildcards.key}.log --label {params.label:q} --"
-            " {PAPERMILL:q} {params.notebook:q} {params.executed:q} -f cells/{wildcards.key}.yaml --no-progress-bar --log-level ERROR"
+            " {PAPERMILL:q} {params.notebook:q} {params.executed:q} -f cells/{wildcards.key}.yaml {QUIET}"
 
 else:
 

@@ -20,6 +20,7 @@ import torch
 import yaml
 
 from lib import engine, records, sweeps
+from lib.files import replace_file
 from lib.machine import describe
 from lib.paths import NOTEBOOKS, REPORTS, ROOT
 
@@ -78,7 +79,7 @@ def main() -> None:
         "commit": records.commit()[0],
     }
     print(json.dumps(found, indent=1))
-    records.replace_file(REPORTS / "tables" / "engine.json", lambda aside: aside.write_text(json.dumps(found, indent=1) + "\n"))
+    replace_file(REPORTS / "tables" / "engine.json", lambda aside: aside.write_text(json.dumps(found, indent=1) + "\n"))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ a damaged one is named in a warning and the one before it is used.
 
 import hashlib
 import json
-import os
 import warnings
 from pathlib import Path
 
@@ -15,6 +14,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
+
+from lib.files import replace_file
 
 KEEP = 2  # states on disk
 
@@ -25,16 +26,10 @@ class DamagedCheckpoint(ValueError):
 
 def save(file: Path, tensors: dict[str, Tensor], about: dict) -> None:
     """Write tensors and JSON data to one file, atomically."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     text = json.dumps(about)
     metadata = {"about": text, "sha256": digest(tensors, text)}
-    aside = file.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        save_file(tensors, aside, metadata)
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)
+    replace_file(file, lambda aside: save_file(tensors, aside, metadata))
 
 
 def load(file: Path) -> tuple[dict[str, Tensor], dict]:

@@ -10,6 +10,7 @@ starts the default target, the report; `lib.sweeps` starts sweeps.
 """
 
 import contextlib
+import hashlib
 import os
 import shlex
 import shutil
@@ -26,8 +27,8 @@ PROFILES = ROOT / "profiles"
 SLURM = "slurm"
 
 
-class Busy(RuntimeError):
-    """Somebody else works on the same folder."""
+class Refused(RuntimeError):
+    """The engine does not start; the message says why and what to do."""
 
 
 def cores() -> int:
@@ -37,23 +38,23 @@ def cores() -> int:
 
 @contextlib.contextmanager
 def reserved(folder: Path) -> Iterator[IO]:
-    """Hold a folder of work. Raises Busy where another engine does, OSError where it cannot be written."""
+    """Hold a folder of work. Raises Refused where another engine does, or where it cannot be written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         file = (folder / "engine.lock").open("a")
     except OSError as error:
-        raise OSError(f"{folder} cannot be written ({error}): free it, or work in a checkout of your own") from error
+        raise Refused(f"{folder} cannot be written ({error}): free it, or work in a checkout of your own") from error
     with file:
         if not take(file, wait=False):
-            raise Busy(f"another run works in {folder}: wait for it, or end it first; what is done stays")
+            raise Refused(f"another run works in {folder}: wait for it, or end it first; what is done stays")
         yield file
 
 
 def start(folder: Path, profile: str, config: dict[str, str], more: list[str], lock: IO) -> NoReturn:
-    """Become Snakemake in a folder of work. Raises Busy or OSError before anything runs."""
+    """Become Snakemake in a folder of work. Raises Refused before anything runs."""
     if not (PROFILES / profile / "config.yaml").is_file():
         known = ", ".join(sorted(file.parent.name for file in PROFILES.glob("*/config.yaml")))
-        raise OSError(f"there is no profile {profile!r} in profiles/: choose one of {known}")
+        raise Refused(f"there is no profile {profile!r} in profiles/: choose one of {known}")
     name = jobs_name(folder)
     command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)]
     command += ["--profile", str(PROFILES / profile), "--nolock", "--rerun-incomplete"]
@@ -78,15 +79,13 @@ def only_looks(more: list[str]) -> bool:
 
 def jobs_name(folder: Path) -> str:
     """How this folder's jobs are called in a queue: its name and a sum of its place."""
-    import hashlib
-
     return f"mae_{folder.name}_{hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:8]}"
 
 
 def cancel_left(name: str) -> None:
     """Cancel jobs of an engine that was killed: nobody waits for them any more."""
     if shutil.which("squeue") is None:
-        raise OSError("there is no Slurm here (no squeue): use --profile local, or run this on a login node")
+        raise Refused("there is no Slurm here (no squeue): use --profile local, or run this on a login node")
     listed = subprocess.run(["squeue", "--me", "--noheader", "--format", "%A %j"], capture_output=True, text=True, check=True).stdout
     jobs = [line.strip().partition(" ") for line in listed.splitlines()]
     left = [number for number, _, job in jobs if job.startswith(f"{name}_")]
@@ -101,7 +100,7 @@ def report() -> int:
     try:
         with reserved(folder) as lock:
             start(folder, "local", {}, [], lock)
-    except (Busy, OSError) as error:
+    except Refused as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -3,10 +3,13 @@
     python lib/leash.py --limit 3600 --done STAMP --log LOG --label TEXT -- COMMAND ...
 
 A kernel killed with papermill, or papermill with the engine, must not go on training
-unseen. So the leash looks every second whether its own parent is still the one that
+unseen. So the leash looks twice a second whether its own parent is still the one that
 started it, whether the time is up, and whether it was asked to stop; then it ends the
 command with every descendant. Should the leash itself be killed, Linux kills the
 command (a parent-death signal), and a kernel ends by itself when papermill is gone.
+
+A Jupyter client chooses ports for its kernel a moment before the kernel takes them, and
+another kernel may be quicker. Such a start has done nothing yet, so it is tried again.
 
 On success the stamp is written last, aside and renamed: seconds, and the records that
 the command made or read (`lib.experiment.run` notes them in the file that
@@ -30,6 +33,8 @@ import psutil
 LEDGER = "EXPERIMENT_LEDGER"  # the environment variable that names where records are noted
 OUT_OF_TIME, ABANDONED = 124, 143
 GRACE = 5.0  # seconds between asking and killing
+STARTS = 3  # of a command whose kernel found its port taken
+PORT_TAKEN = ("Address already in use", "Kernel died before replying to kernel_info")
 
 
 def main(arguments: list[str]) -> int:
@@ -42,7 +47,12 @@ def main(arguments: list[str]) -> int:
             file.parent.mkdir(parents=True, exist_ok=True)
         done.unlink(missing_ok=True)
         failed.unlink(missing_ok=True)
-        status, reason = run(options, ledger)
+        deadline = began + options.limit
+        status, reason = run(options, ledger, deadline)
+        for _ in range(STARTS - 1):
+            if status != 1 or not port_was_taken(Path(options.log)):
+                break
+            status, reason = run(options, ledger, deadline)
         seconds = round(time.monotonic() - began, 1)
         about = {"label": options.label, "seconds": seconds}
         if status == 0:
@@ -71,9 +81,8 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def run(options: argparse.Namespace, ledger: Path) -> tuple[int, str]:
-    """Exit status of the command, and the reason where it is not 0."""
-    deadline = time.monotonic() + options.limit
+def run(options: argparse.Namespace, ledger: Path, deadline: float) -> tuple[int, str]:
+    """Exit status of the command, and the reason where it is not 0; `deadline` is in seconds of time.monotonic."""
     adopt()
     environment = os.environ | {LEDGER: str(ledger.resolve())}
     if options.threads:
@@ -98,6 +107,12 @@ def run(options: argparse.Namespace, ledger: Path) -> tuple[int, str]:
         name = signal.Signals(-process.returncode).name
         return 128 - process.returncode, f"it was killed by {name}" + (", often because memory ran out" if name == "SIGKILL" else "")
     return process.returncode, last_line(Path(options.log))
+
+
+def port_was_taken(log: Path) -> bool:
+    """Whether the command's kernel never started because another process had taken its port."""
+    said = log.read_text(errors="replace")
+    return all(sign in said for sign in PORT_TAKEN)
 
 
 def tied() -> None:

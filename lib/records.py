@@ -13,7 +13,6 @@ import hashlib
 import importlib.metadata
 import io
 import json
-import os
 import subprocess
 from pathlib import Path
 from typing import Any, Literal
@@ -21,6 +20,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from lib.files import replace_file
 from lib.paths import ROOT
 
 Scale = Literal["quick", "standard", "full"]
@@ -111,17 +111,6 @@ def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Record:
     record = record.model_copy(update={"sha256": record.digest()})
     replace_file(file, lambda aside: aside.write_text(record.model_dump_json(indent=1) + "\n"))
     return record
-
-
-def replace_file(file: Path, write_to) -> None:
-    """Call `write_to` with a name aside and rename, so that `file` is whole or absent."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
-    try:
-        write_to(aside)
-        aside.replace(file)
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def read(file: Path) -> Record:

@@ -17,6 +17,7 @@ import nbformat
 import pandas as pd
 
 from lib import records, tables
+from lib.files import replace_file
 from lib.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from lib.paths import REPORTS
 
@@ -71,7 +72,7 @@ def write_html(notebook: Path) -> None:
 
     exporter = HTMLExporter(template_file=str(TEMPLATES / "notebook.html.j2"), extra_template_basedirs=[str(TEMPLATES)])
     page, _ = exporter.from_filename(str(EXECUTED / notebook.name))
-    records.replace_file(EXECUTED / f"{notebook.stem}.html", lambda aside: aside.write_text(page))
+    replace_file(EXECUTED / f"{notebook.stem}.html", lambda aside: aside.write_text(page))
 
 
 def published_tables() -> list[dict[str, str]]:
@@ -121,7 +122,7 @@ def main() -> int:
         if copy.exists() and (not rendered.exists() or rendered.stat().st_mtime < copy.stat().st_mtime):
             write_html(notebook)
     html = page(outcomes)
-    records.replace_file(REPORTS / "index.html", lambda aside: aside.write_text(html))
+    replace_file(REPORTS / "index.html", lambda aside: aside.write_text(html))
     print("wrote", (REPORTS / "index.html").relative_to(REPORTS.parent))
     return int(any(went.error for went in outcomes))
 

@@ -22,4 +22,4 @@ for NAME, STAMP in STAMPS.items():
         shell:
             "rm -rf {params.made:q} && exec {PYTHON:q} {LEASH:q} --parent $PPID --limit 3600 --threads {threads} --done {output:q}"
             " --log {params.log:q} --label {params.label} --"
-            " {PAPERMILL:q} {params.notebook:q} {params.executed:q} --no-progress-bar --log-level ERROR -r output {params.made:q}"
+            " {PAPERMILL:q} {params.notebook:q} {params.executed:q} {QUIET} -r output {params.made:q}"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from lib import records
-from lib.sweeps import folder_of, made_by, stamp_of
+from lib.stamps import folder_of, made_by, stamp_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

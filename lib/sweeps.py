@@ -25,14 +25,11 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib import engine, records
-from lib.paths import NOTEBOOKS, REPORTS, ROOT, resolve
+from lib.files import replace_file
+from lib.paths import NOTEBOOKS, ROOT
+from lib.stamps import SweepError, check_data, drop_broken, folder_of, stamp_of
 
 SWEEPS = ROOT / "sweeps"
-FOLDER = REPORTS / "sweeps"  # what sweeps make: not committed
-
-
-class SweepError(ValueError):
-    """A sweep that cannot run; the message says why."""
 
 
 class Sweep(BaseModel):
@@ -48,10 +45,6 @@ class Sweep(BaseModel):
     memory_mb: int = Field(3000, ge=100)  # of each run, for a cluster to reserve
     minutes: float = Field(gt=0)  # that a run is expected to take, until some have been timed
     limit_minutes: float = Field(gt=0)  # after which a run is ended and counts as failed
-
-
-def folder_of(name: str) -> Path:
-    return FOLDER / name
 
 
 def read(name: str) -> Sweep:
@@ -116,77 +109,6 @@ def slug(label: str) -> str:
     return re.sub(r"[^A-Za-z0-9.=_-]+", "-", label.replace('"', "")).strip("-")[:80]
 
 
-def stamp_of(name: str, key: str) -> Path:
-    return folder_of(name) / "done" / f"{key}.json"
-
-
-def made_by(name: str, cell: dict[str, Any]) -> list[Path]:
-    """The record files that a finished cell made or read."""
-    results = resolve(cell["parameters"]["output"]) / "results"
-    return [results / record for record in json.loads(stamp_of(name, cell["key"]).read_text())["records"]]
-
-
-def drop_broken(name: str, cells: list[dict[str, Any]], touch: bool = True) -> None:
-    """Remove the stamps of cells whose records can no longer be trusted, and say why; only say it without `touch`."""
-    from lib import stale
-
-    checked: dict[Path, str] = {}
-    for cell in cells:
-        stamp = stamp_of(name, cell["key"])
-        if not stamp.exists():
-            continue
-        try:
-            files = made_by(name, cell)
-        except (ValueError, KeyError, TypeError):
-            files, why = [], "its stamp is damaged"
-        else:
-            why = ""
-        for file in files:
-            if file not in checked:
-                checked[file] = broken(file, stale.reasons)
-            why = why or checked[file]
-        if why:
-            print(f"again: {cell['label']}: {why}")
-            if touch:
-                stamp.unlink()
-
-
-def check_data(name: str, sweep: Sweep, cells: list[dict[str, Any]]) -> None:
-    """Raises SweepError where the data at hand is not what finished cells were made from: a table must not mix two."""
-    from lib.data import DataError
-    from lib.experiment import load_splits
-    from lib.parameters import check
-
-    here: dict[str, dict[str, str]] = {}
-    for cell in (cell for cell in cells if stamp_of(name, cell["key"]).exists()):
-        p = check(sweep.notebook, cell["parameters"])
-        asked = json.dumps([p.dataset, p.image_size, p.subset, p.data_root])
-        if asked not in here:
-            try:
-                splits = load_splits(p.experiment("mean_fill", patch_size=1), p.execution())
-            except DataError:  # not at hand: what is done can still be read
-                splits = {}
-            here[asked] = {split: images.sha256 for split, images in splits.items()}
-        for file in made_by(name, cell):
-            if here[asked] and records.read(file).data.sha256 != here[asked]:
-                raise SweepError(
-                    f"the data of {p.dataset!r} has changed since {file.name} was made from it: bring it back, "
-                    f"or remove {folder_of(name).relative_to(ROOT)} to run the sweep on what is there now"
-                )
-
-
-def broken(file: Path, reasons) -> str:
-    """Why a record is not to be trusted; empty where it is."""
-    if not file.exists():
-        return f"{file.name} is gone"
-    try:
-        record = records.read(file)
-        records.read_images(file, record)
-    except records.DamagedRecord:
-        return f"{file.name} is damaged"
-    return "; ".join(reasons(record))
-
-
 def announce(name: str, sweep: Sweep, cells: list[dict[str, Any]], cores: int | None) -> None:
     """How many runs there are, how many are done, and how long the others may take (on so many cores, where that is known)."""
     sizes = [f"{len(values)} {axis}" for axis, values in sweep.axes.items()] + [f"{len(sweep.seeds)} seeds"]
@@ -205,11 +127,11 @@ def write_plan(name: str, sweep: Sweep, cells: list[dict[str, Any]]) -> Path:
     folder = folder_of(name)
     for cell in cells:
         text = yaml.safe_dump(cell["parameters"], sort_keys=True, allow_unicode=True)
-        records.replace_file(folder / "cells" / f"{cell['key']}.yaml", lambda aside, text=text: aside.write_text(text))
+        replace_file(folder / "cells" / f"{cell['key']}.yaml", lambda aside, text=text: aside.write_text(text))
     about = {"name": name, "notebook": str(NOTEBOOKS / f"{sweep.notebook}.ipynb"), "cells": {cell["key"]: cell for cell in cells}}
     about |= {"threads": sweep.threads, "memory_mb": sweep.memory_mb, "limit_minutes": sweep.limit_minutes}
     file = folder / "plan.json"
-    records.replace_file(file, lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+    replace_file(file, lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
     return file
 
 
@@ -219,8 +141,8 @@ def write_table(name: str) -> str:
 
     table = collect(name)
     folder = folder_of(name)
-    records.replace_file(folder / "table.csv", lambda aside: table.to_csv(aside, index=False))
-    records.replace_file(folder / "table.parquet", lambda aside: table.to_parquet(aside, index=False))
+    replace_file(folder / "table.csv", lambda aside: table.to_csv(aside, index=False))
+    replace_file(folder / "table.parquet", lambda aside: table.to_parquet(aside, index=False))
     count = table["key"].nunique() if len(table) else 0
     return f"{count} records in {(folder / 'table.csv').relative_to(ROOT)} and .parquet"
 
@@ -242,14 +164,14 @@ def main(arguments: list[str]) -> int:
         cells = plan(options.name, sweep, **({"data_root": options.data} if options.data else {}))
         with engine.reserved(folder_of(options.name)) as lock:
             drop_broken(options.name, cells, touch=not engine.only_looks(more))
-            check_data(options.name, sweep, cells)
+            check_data(options.name, sweep.notebook, cells)
             announce(options.name, sweep, cells, engine.cores() if options.profile == "local" else None)
             file = write_plan(options.name, sweep, cells)
             if all(stamp_of(options.name, cell["key"]).exists() for cell in cells) and not more:
                 print(write_table(options.name))
                 return 0
             engine.start(folder_of(options.name), options.profile, {"plan": str(file)}, more, lock)
-    except (SweepError, engine.Busy, records.DamagedRecord, OSError, subprocess.CalledProcessError) as error:
+    except (SweepError, engine.Refused, records.DamagedRecord, OSError, subprocess.CalledProcessError) as error:
         print(error, file=sys.stderr)
         return 2
 

@@ -15,10 +15,10 @@ import traceback
 from pathlib import Path
 
 from lib import parallel, records
+from lib.files import replace_file
 from lib.leash import tied
 from lib.locks import only_one
 from lib.paths import ROOT
-from lib.records import replace_file
 from lib.settings import Execution, Experiment
 
 LEASH = ROOT / "lib" / "leash.py"
@@ -29,33 +29,23 @@ class WorkerFailed(RuntimeError):
     """A data-parallel run that ended without a record; the message is the worker's own."""
 
 
-def write_job(experiment: Experiment, execution: Execution, held: bool = False) -> Path:
-    """The job file of a run, beside its checkpoints; `held` says that whoever writes it holds the run's lock."""
+def write_job(experiment: Experiment, execution: Execution) -> Path:
+    """The job file of a run, beside its checkpoints; an error that an earlier call left is removed."""
     file = execution.checkpoints(experiment.key).with_suffix(".job.json")
-    job = {"experiment": experiment.model_dump(mode="json"), "execution": execution.model_dump(mode="json"), "held": held}
+    job = {"experiment": experiment.model_dump(mode="json"), "execution": execution.model_dump(mode="json")}
+    file.with_suffix(".error").unlink(missing_ok=True)
     replace_file(file, lambda aside: aside.write_text(json.dumps(job, indent=1) + "\n"))
     return file
 
 
 def launch(experiment: Experiment, execution: Execution) -> None:
-    """Run an experiment in `execution.processes` processes on this machine. Raises WorkerFailed."""
-    job = write_job(experiment, execution, held=True)
+    """Run an experiment, whose lock the caller holds, in `execution.processes` processes on this machine. Raises WorkerFailed."""
+    job = write_job(experiment, execution)
     error, log = job.with_suffix(".error"), job.with_suffix(".log")
-    error.unlink(missing_ok=True)
-    leash = [
-        sys.executable,
-        str(LEASH),
-        "--parent",
-        str(os.getpid()),
-        "--limit",
-        str(A_YEAR),
-        "--done",
-        str(job.with_suffix(".done")),
-        "--log",
-        str(log),
-    ]
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(execution.processes)]
-    command = [*leash, "--done", str(job.with_suffix(".done")), "--label", experiment.key, "--", *torchrun, "-m", "lib.worker", str(job)]
+    leash = f"--parent {os.getpid()} --limit {A_YEAR} --label {experiment.key}".split()
+    leash += ["--done", str(job.with_suffix(".done")), "--log", str(log)]
+    torchrun = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(execution.processes)]
+    command = [sys.executable, str(LEASH), *leash, "--", sys.executable, *torchrun, "-m", "lib.worker", "--held", str(job)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     if done.returncode:
         said = error.read_text() if error.exists() else done.stdout
@@ -68,7 +58,8 @@ def read_job(file: Path) -> tuple[Experiment, Execution]:
     return experiment, Execution.model_validate_json(json.dumps(job["execution"]))
 
 
-def main(file: Path) -> int:
+def main(file: Path, held: bool = False) -> int:
+    """Do the job of a file; `held` says that whoever started this process holds the run's lock. Gives the exit status."""
     from lib.experiment import perform
 
     if parallel.under_torchrun():
@@ -76,7 +67,7 @@ def main(file: Path) -> int:
     experiment, execution = read_job(file)
     done = records.find(execution.results, experiment.key)
     again = execution.rerun or execution.scale == "quick"
-    if json.loads(file.read_text())["held"]:
+    if held:
         return work(file, lambda: perform(experiment, execution))
     if done and not again:
         print(f"it is done: {done.name}")
@@ -103,4 +94,4 @@ def work(file: Path, function) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    sys.exit(main(Path(sys.argv[-1]), held="--held" in sys.argv[1:-1]))

@@ -66,6 +66,13 @@ def command(place: Path, *arguments: str, **names) -> subprocess.CompletedProces
     return subprocess.run([sys.executable, *arguments], **start_options(place), capture_output=True, text=True, timeout=300, **names)
 
 
+def succeeded(place: Path, done: subprocess.CompletedProcess) -> str:
+    """What a command printed that must have succeeded; where it has not, all of it and of its logs is shown."""
+    logs = "\n".join(f"{log}:\n{log.read_text()}" for log in sorted(place.glob("reports/sweeps/*/logs/*.log")))
+    assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{logs}"
+    return done.stdout
+
+
 def start_options(place: Path) -> dict:
     """How a process of the checkout is started."""
     return {"cwd": place, "env": os.environ | {"PYTHONPATH": str(place), "OMP_NUM_THREADS": "1"}}

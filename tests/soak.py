@@ -31,6 +31,7 @@ import torch
 
 from lib import checkpoint, records
 from lib.experiment import run
+from lib.files import replace_file
 from lib.machine import describe
 from lib.paths import REPORTS
 
@@ -255,8 +256,8 @@ def write(rows: list[dict]) -> None:
     old = pd.read_csv(TABLE) if TABLE.exists() else fresh.iloc[:0]
     table = pd.concat([old[~old["fault"].isin(fresh["fault"])], fresh])
     about = {"machine": describe(torch.device("cpu"))} | {name: int(table[name].sum()) for name in ("injected", "survived", "lost")}
-    records.replace_file(TABLE, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
-    records.replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+    replace_file(TABLE, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
+    replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
 
 
 if __name__ == "__main__":

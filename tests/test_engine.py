@@ -29,7 +29,11 @@ def started(monkeypatch):
 
 
 def test_a_folder_is_held_by_one_engine_at_a_time(tmp_path):
-    with engine.reserved(tmp_path / "work"), pytest.raises(engine.Busy, match="another run works in"), engine.reserved(tmp_path / "work"):
+    with (
+        engine.reserved(tmp_path / "work"),
+        pytest.raises(engine.Refused, match="another run works in"),
+        engine.reserved(tmp_path / "work"),
+    ):
         pass
     with engine.reserved(tmp_path / "work"):
         pass
@@ -46,13 +50,13 @@ def test_every_profile_goes_on_after_a_failure_and_trusts_no_dates(profile, star
 
 
 def test_an_unknown_profile_names_those_there_are(tmp_path):
-    with engine.reserved(tmp_path) as lock, pytest.raises(OSError, match=r"no profile 'slrum'.*generic, local, slurm"):
+    with engine.reserved(tmp_path) as lock, pytest.raises(engine.Refused, match=r"no profile 'slrum'.*generic, local, slurm"):
         engine.start(tmp_path, "slrum", {}, [], lock)
 
 
 def test_slurm_without_slurm_says_what_to_do(monkeypatch):
     monkeypatch.setattr(engine.shutil, "which", lambda program: None)
-    with pytest.raises(OSError, match="no Slurm here"):
+    with pytest.raises(engine.Refused, match="no Slurm here"):
         engine.cancel_left("mae_x")
 
 

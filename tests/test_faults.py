@@ -13,6 +13,7 @@ import time
 import faults
 import pytest
 import torch
+from safetensors import SafetensorError
 
 from lib import checkpoint, experiment, locks, records
 from lib.data import DataError
@@ -57,7 +58,7 @@ def small(tmp_path):
 
 
 @pytest.mark.parametrize("kilobytes", [0, 3, 8, 14])
-def test_a_full_disk_is_an_error_and_leaves_nothing_half(small, kilobytes, monkeypatch):
+def test_a_full_disk_is_an_error_and_leaves_nothing_half(small, kilobytes):
     """Files may not grow beyond a few kilobytes: states, weights, per-image errors and record fail in turn."""
     asked, how = small
     expected = faults.found(run(asked, how.model_copy(update={"output": f"{how.output}/elsewhere"})).record)
@@ -65,7 +66,7 @@ def test_a_full_disk_is_an_error_and_leaves_nothing_half(small, kilobytes, monke
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, limits[1]))
     try:
-        with pytest.raises((OSError, Exception), match=r"(?i)too large|I/O|No space|os error 27"):
+        with pytest.raises((OSError, SafetensorError), match=r"(?i)too large|I/O|No space|os error 27"):
             run(asked, how)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -59,6 +59,31 @@ def test_failure_leaves_its_reason_and_no_stamp(tmp_path, code, status, reason):
     assert reason in failed(tmp_path)["reason"]
 
 
+KERNEL = """
+import pathlib, sys
+tries = pathlib.Path('tries')
+tries.write_text(tries.read_text() + 'x' if tries.exists() else 'x')
+if len(tries.read_text()) < {needed}:
+    print("zmq.error.ZMQError: Address already in use (addr='tcp://127.0.0.1:46017')")
+    sys.exit('RuntimeError: Kernel died before replying to kernel_info')
+"""
+
+
+@pytest.mark.parametrize(("needed", "tries"), [(2, 2), (3, 3), (9, 3)])
+def test_a_kernel_whose_port_was_taken_is_started_again_twice(tmp_path, monkeypatch, needed, tries):
+    monkeypatch.chdir(tmp_path)
+    process = leash(tmp_path, PYTHON, "-c", KERNEL.format(needed=needed))
+    said = process.communicate()[0]
+    assert len((tmp_path / "tries").read_text()) == tries and (process.returncode == 0) == (needed <= 3)
+    assert ("done in" in said) if needed <= 3 else ("Kernel died" in failed(tmp_path)["reason"])
+
+
+def test_a_kernel_that_died_for_another_reason_is_not_started_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    leash(tmp_path, PYTHON, "-c", KERNEL.format(needed=9).replace("Address already in use", "Killed")).communicate()
+    assert len((tmp_path / "tries").read_text()) == 1
+
+
 def test_a_command_that_hangs_is_ended_with_its_children(tmp_path):
     process = leash(tmp_path, PYTHON, "-c", CHILD, limit=2.0)
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)

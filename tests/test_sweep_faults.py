@@ -46,7 +46,7 @@ def test_a_sweep_killed_at_its_kernel_papermill_engine_and_all_ends_as_if_undist
         process.wait(60)
         assert faults.seconds_until_alone(place) < 20
     again = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert again.returncode == 0, again.stdout + again.stderr
+    checkout.succeeded(place, again)
     assert checkout.results(place) == checkout.undisturbed(tmp_path / "calm", checkout.SWEEP | {"seeds": [0]})
 
 

@@ -8,7 +8,7 @@ import checkout
 import pandas as pd
 import pytest
 
-from lib import sweep_tables, sweeps
+from lib import stamps, sweep_tables, sweeps
 from lib.masking import STRATEGIES
 
 COMMITTED = sorted(file.stem for file in sweeps.SWEEPS.glob("*.yaml"))
@@ -92,7 +92,7 @@ def test_keys_follow_what_decides_the_numbers(own, monkeypatch):
 
 
 def test_awkward_values_are_written_as_data_in_a_file(own, tmp_path, monkeypatch):
-    monkeypatch.setattr(sweeps, "FOLDER", tmp_path / "made")
+    monkeypatch.setattr(stamps, "FOLDER", tmp_path / "made")
     monkeypatch.setattr(sweeps, "ROOT", tmp_path)
     nasty = 'folder:a b\'; $(touch MARK)\n"{params}"'
     cells = own(parameters=checkout.TINY | {"dataset": nasty}, axes={"latent": [2]}, seeds=[0])
@@ -113,8 +113,10 @@ def swept(tmp_path_factory):
 
 def test_a_sweep_says_how_much_it_is_runs_it_and_makes_one_table(swept):
     place, done = swept
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "4 runs of 01_vanilla_autoencoder (2 latent x 2 seeds), 0 done, 4 to do" in done.stdout and "about 0 minutes" in done.stdout
+    assert (
+        "4 runs of 01_vanilla_autoencoder (2 latent x 2 seeds), 0 done, 4 to do" in checkout.succeeded(place, done)
+        and "about 0 minutes" in done.stdout
+    )
     assert len(checkout.stamps(place)) == 4 and len(checkout.results(place)) == 5, "four autoencoders and the baseline they share"
     folder = place / "reports" / "sweeps" / "tiny"
     table = pd.read_parquet(folder / "table.parquet")
@@ -131,7 +133,7 @@ def test_a_second_call_runs_nothing_and_prose_or_dates_make_nothing_stale(swept)
     os.utime(book, (4e9, 4e9))  # a clock that jumps
     (place / "lib" / "progress.py").write_text((place / "lib" / "progress.py").read_text() + "\n# a refactoring\n")
     done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert done.returncode == 0 and "4 done, 0 to do" in done.stdout and checkout.stamps(place) == before
+    assert "4 done, 0 to do" in checkout.succeeded(place, done) and checkout.stamps(place) == before
 
 
 def test_data_that_changed_under_a_finished_sweep_stops_it(swept):
@@ -153,12 +155,8 @@ def test_one_value_more_and_one_lost_record_run_only_their_cells(swept):
     (place / "reports" / "sweeps" / "tiny" / "results" / own).unlink()
     checkout.write_sweep(place, checkout.SWEEP | {"axes": {"latent": [2, 3, 4]}})
     done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert (
-        done.returncode == 0
-        and "6 runs" in done.stdout
-        and "3 done, 3 to do" in done.stdout
-        and f"{own.split('/')[1]} is gone" in done.stdout
-    )
+    said = checkout.succeeded(place, done)
+    assert "6 runs" in said and "3 done, 3 to do" in said and f"{own.split('/')[1]} is gone" in said
     after = checkout.results(place)
     assert len(after) == 7 and kept.items() <= after.items(), "the record that was lost is made again with the same numbers"
 
@@ -169,7 +167,7 @@ def test_papermill_alone_makes_the_same_records(swept, tmp_path):
     shutil.copytree(place / "reports" / "sweeps" / "tiny" / "results", tmp_path / "results")
     words = [w for k, v in (cell["parameters"] | {"output": str(tmp_path / "alone")}).items() for w in ("-y", f"{k}: {json.dumps(v)}")]
     done = checkout.command(place, "-m", "papermill", "notebooks/01_vanilla_autoencoder.ipynb", str(tmp_path / "out.ipynb"), *words)
-    assert done.returncode == 0, done.stderr
+    checkout.succeeded(place, done)
     both = checkout.results(place)
     for file in (tmp_path / "alone" / "results" / "standard").glob("*.json"):
         record = json.loads(file.read_text())
