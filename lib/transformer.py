@@ -5,13 +5,15 @@ worth knowing. The positions are fixed sines and cosines of the row and the colu
 (He et al. 2022, appendix A.1), so any grid works, rectangular too. Attention is
 written out as matmul, softmax, matmul on a CPU, where torch's fused kernel is the
 slower one by 2.5 to 7 times in training at these sizes, and fused elsewhere; the
-tests hold both to the same numbers.
+tests hold both to the same numbers. The tokens that ask may be fewer than those
+that answer (`context`): so a last block computes only the tokens that are read, and a
+decoder may attend to another sequence.
 """
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lib.patches import Size
 
@@ -45,21 +47,32 @@ class Attention(nn.Module):
 
     def queries_keys_values(self, x: Float[Tensor, "batch tokens dim"]) -> tuple[Tensor, Tensor, Tensor]:
         """Each [batch, heads, tokens, dim / heads]."""
-        batch, tokens, dim = x.shape
-        return self.qkv(x).reshape(batch, tokens, 3, self.heads, dim // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.in_heads(self.qkv(x), 3)
+
+    def in_heads(self, x: Float[Tensor, "batch tokens parts_dim"], parts: int) -> tuple[Tensor, ...]:
+        """Cut the last axis into parts, each [batch, heads, tokens, dim / heads]."""
+        return x.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
 
     def weights(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch heads tokens tokens"]:
         """Who attends to whom; each row sums to 1."""
         query, key, _ = self.queries_keys_values(x)
         return softmax_of_scores(query, key)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        query, key, value = self.queries_keys_values(x)
+    def forward(
+        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"] | None = None
+    ) -> Float[Tensor, "batch asking dim"]:
+        """What each token of `x` takes from `context`, by default from `x` itself."""
+        if context is None:
+            query, key, value = self.queries_keys_values(x)
+        else:
+            dim = x.shape[2]
+            (query,) = self.in_heads(F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim]), 1)
+            key, value = self.in_heads(F.linear(context, self.qkv.weight[dim:], self.qkv.bias[dim:]), 2)
         if x.device.type == "cpu":
             mixed = softmax_of_scores(query, key) @ value
         else:
             mixed = F.scaled_dot_product_attention(query, key, value)
-        return self.project(mixed.transpose(1, 2).flatten(2))  # batch tokens heads*width -> batch tokens dim
+        return self.project(mixed.transpose(1, 2).flatten(2))  # batch asking heads*width -> batch asking dim
 
 
 def softmax_of_scores(query: Tensor, key: Tensor) -> Tensor:
@@ -70,29 +83,62 @@ def softmax_of_scores(query: Tensor, key: Tensor) -> Tensor:
 class Block(nn.Module):
     """Attention and a two-layer perceptron, each after a LayerNorm and added to its input."""
 
-    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0):
+    def __init__(self, dim: int, heads: int, mlp_ratio: float = 4.0, eps: float = EPS):
         super().__init__()
-        self.norm1 = nn.LayerNorm(dim, eps=EPS)
+        self.norm1 = nn.LayerNorm(dim, eps=eps)
         self.attention = Attention(dim, heads)
-        self.norm2 = nn.LayerNorm(dim, eps=EPS)
-        self.mlp = nn.Sequential(nn.Linear(dim, int(dim * mlp_ratio)), nn.GELU(), nn.Linear(int(dim * mlp_ratio), dim))
+        self.norm2 = nn.LayerNorm(dim, eps=eps)
+        width = round(dim * mlp_ratio)
+        self.mlp = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, dim))
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        x = x + self.attention(self.norm1(x))
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], first: int = 0, keep: Float[Tensor, "2 batch"] | None = None
+    ) -> Float[Tensor, "batch asking dim"]:
+        """The tokens from `first` on, which attend to all; `keep` scales both branches of each image (see `drop_path`)."""
+        normed = self.norm1(x)
+        attended = self.attention(normed[:, first:], normed) if first else self.attention(normed)
+        x = x[:, first:] + scaled(attended, keep, 0)
+        return x + scaled(self.mlp(self.norm2(x)), keep, 1)
+
+
+class CrossBlock(Block):
+    """A block whose tokens attend to another sequence and not to each other (Fu et al. 2024, CrossMAE, arXiv 2401.14391, section 3)."""
+
+    def forward(
+        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch asking dim"]:
+        x = x + self.attention(self.norm1(x), context)
         return x + self.mlp(self.norm2(x))
+
+
+def scaled(branch: Float[Tensor, "batch tokens dim"], keep: Float[Tensor, "2 batch"] | None, which: int) -> Tensor:
+    return branch if keep is None else branch * keep[which][:, None, None].to(branch.dtype)
+
+
+def drop_path(depth: int, batch: int, rate: float, generator: Generator) -> Float[Tensor, "depth 2 batch"]:
+    """Factors for every branch of every image: 0 with a probability that rises linearly with depth to `rate`, else 1 / (1 - it).
+
+    Stochastic depth, Huang et al. 2016, arXiv 1603.09382, section 3.
+    """
+    kept = 1 - torch.linspace(0, rate, depth)[:, None, None]
+    return (torch.rand(depth, 2, batch, generator=generator) < kept) / kept
 
 
 class Transformer(nn.Module):
     """A stack of blocks and a last LayerNorm."""
 
-    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0):
+    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = EPS):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=EPS)
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps=eps)
 
-    def forward(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch tokens dim"]:
-        for block in self.blocks:
-            x = block(x)
+    def forward(
+        self, x: Float[Tensor, "batch tokens dim"], first: int = 0, keep: Float[Tensor, "depth 2 batch"] | None = None
+    ) -> Float[Tensor, "batch asking dim"]:
+        """The tokens from `first` on (the last block computes no others); `keep` as in `drop_path`."""
+        last = len(self.blocks) - 1
+        for number, block in enumerate(self.blocks):
+            x = block(x, first if number == last else 0, None if keep is None else keep[number])
         return self.norm(x)
 
     @torch.no_grad()
@@ -102,3 +148,19 @@ class Transformer(nn.Module):
             x = block(x)
         last = self.blocks[-1]
         return last.attention.weights(last.norm1(x))
+
+
+class CrossTransformer(nn.Module):
+    """A stack of cross-attention blocks and a last LayerNorm."""
+
+    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = EPS):
+        super().__init__()
+        self.blocks = nn.ModuleList(CrossBlock(dim, heads, mlp_ratio, eps) for _ in range(depth))
+        self.norm = nn.LayerNorm(dim, eps=eps)
+
+    def forward(
+        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]
+    ) -> Float[Tensor, "batch asking dim"]:
+        for block in self.blocks:
+            x = block(x, context)
+        return self.norm(x)

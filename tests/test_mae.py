@@ -3,7 +3,7 @@ import torch
 
 from lib.masking import draw
 from lib.models import build
-from lib.models.mae import nearness, patch_statistics
+from lib.normalised import nearness, patch_statistics
 from lib.patches import patchify
 from lib.streams import stream
 

@@ -5,25 +5,31 @@ only; `decode` puts a shared mask token at every hidden place, adds positions an
 runs a small transformer on all patches; `loss` compares predicted with true pixels
 on the hidden patches. A hidden pixel never reaches the encoder, and the mask token
 exists in the decoder alone. `mask` is True = hidden; the token axis is in reading
-order with [CLS] in front.
+order with [CLS] in front. Without a mask nothing is hidden.
 
-Not to be confused with MADE (Germain et al. 2015), which masks weights, not images.
+Switches of the paper and of its successors are fields of `MAEConfig`; their defaults
+are the paper's base model. Inside, the decoder works on [CLS], visible, hidden in this
+order, since attention does not mind, and its last block computes only what the loss
+reads. Not to be confused with MADE (Germain et al. 2015), which masks weights.
 """
 
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float
-from pydantic import Field
+from jaxtyping import Bool, Float, Int64
+from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
 from lib.layers import initialise
-from lib.models.registry import Config, family
-from lib.patches import Size, patchify, unpatchify, visible_indices
+from lib.masking import draw
+from lib.models.registry import Config, family, later
+from lib.normalised import Statistics, normalise, restore
+from lib.optim import Batch, GradientStep
+from lib.patches import patchify, unpatchify, visible_indices
 from lib.pixels import PixelSpace, Region
-from lib.transformer import Transformer, sincos_positions
+from lib.transformer import EPS, CrossTransformer, Transformer, sincos_positions
 
-Statistics = Literal["neighbours", "true", "none"]
+Mask = Bool[Tensor, "batch tokens"]
 
 
 class MAEConfig(Config):
@@ -34,12 +40,39 @@ class MAEConfig(Config):
     decoder_depth: int = Field(4, ge=1)
     decoder_heads: int = Field(4, ge=1)
     mlp_ratio: float = Field(4.0, gt=0)  # hidden width of a block's perceptron, relative to dim
+    decoder_mlp_ratio: float | None = later(None, before=None, gt=0)  # None: as in the encoder
     normalise_target: bool = False  # predict each patch with its own mean 0 and deviation 1 (section 4.1)
     loss_on: Region = "hidden"
+    visible_weight: float = later(0.0, before=0.0, ge=0)  # of the loss on visible patches, beside hidden ones (arXiv 2402.03752: 0.1)
+    mask_token_in_encoder: bool = later(False, before=False)  # the encoder sees all places, hidden ones as a token (table 1c)
+    decoder: Literal["self", "cross"] = later("self", before="self")  # cross: hidden places ask visible ones alone (arXiv 2401.14391)
+    predict_share: float = later(1.0, before=1.0, gt=0, le=1)  # of the hidden patches predicted in training, with decoder="cross"
     pooling: Literal["mean", "cls"] = "mean"  # what `embed` returns: mean of patch tokens, or [CLS]
+    eps: float = later(EPS, before=EPS, gt=0)  # of LayerNorm; weights from the transformers library bring 1e-12
+
+    @model_validator(mode="after")
+    def switches_agree(self):
+        if self.predict_share < 1 and self.decoder != "cross":
+            raise ValueError("predict_share below 1 needs decoder='cross': in the paper's decoder every patch is every other's context")
+        if self.mask_token_in_encoder and self.decoder == "cross":
+            raise ValueError("mask_token_in_encoder leaves nothing to ask for: it goes with decoder='self'")
+        if self.visible_weight and self.loss_on == "all":
+            raise ValueError("visible_weight goes with loss_on='hidden': loss_on='all' already counts every patch alike")
+        return self
 
 
-@family("mae", config=MAEConfig, label="ViT-MAE")
+class MAEStep(GradientStep):
+    """A gradient step; where only a share of the hidden patches is predicted, it draws which."""
+
+    def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        if self.model.config.predict_share == 1:
+            return super().__call__(batch)
+        tokens = batch.mask.shape[1]
+        ranks = batch.noise(lambda count, generator: torch.rand(count, tokens, generator=generator)).to(batch.mask.device)
+        return {"loss": self.updates["model"](self.losses(self.model.loss, batch, ranks))}
+
+
+@family("mae", config=MAEConfig, label="ViT-MAE", make_step=MAEStep)
 class MaskedAutoencoder(nn.Module):
     def __init__(self, config: MAEConfig, space: PixelSpace, generator: Generator):
         super().__init__()
@@ -48,10 +81,13 @@ class MaskedAutoencoder(nn.Module):
         pixels = self.patch[0] * self.patch[1] * space.shape.channels
         self.patch_embedding = nn.Linear(pixels, config.dim)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, config.dim))
-        self.encoder = Transformer(config.dim, config.depth, config.heads, config.mlp_ratio)
+        self.encoder = Transformer(config.dim, config.depth, config.heads, config.mlp_ratio, config.eps)
         self.decoder_embedding = nn.Linear(config.dim, config.decoder_dim)
-        self.mask_token = nn.Parameter(torch.zeros(1, 1, config.decoder_dim))
-        self.decoder = Transformer(config.decoder_dim, config.decoder_depth, config.decoder_heads, config.mlp_ratio)
+        token_width = config.dim if config.mask_token_in_encoder else config.decoder_dim
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, token_width))
+        stack = CrossTransformer if config.decoder == "cross" else Transformer
+        mlp_ratio = config.decoder_mlp_ratio or config.mlp_ratio
+        self.decoder = stack(config.decoder_dim, config.decoder_depth, config.decoder_heads, mlp_ratio, config.eps)
         self.head = nn.Linear(config.decoder_dim, pixels)
         self.register_buffer("positions", sincos_positions(self.grid, config.dim), persistent=False)
         self.register_buffer("decoder_positions", sincos_positions(self.grid, config.decoder_dim), persistent=False)
@@ -61,60 +97,114 @@ class MaskedAutoencoder(nn.Module):
         """Every patch embedded, with its position."""
         return self.patch_embedding(patchify(self.space.standardise(images), self.patch)) + self.positions
 
-    def encode(
-        self, images: Float[Tensor, "batch channels height width"], mask: Bool[Tensor, "batch tokens"] | None = None
-    ) -> Float[Tensor, "batch seen dim"]:
-        """[CLS] and the visible patches through the encoder (seen = 1 + visible); no mask means that all are visible."""
+    def encode(self, images: Float[Tensor, "batch channels height width"], mask: Mask | None = None) -> Float[Tensor, "batch seen dim"]:
+        """[CLS] and the visible patches through the encoder (seen = 1 + visible); no mask means that all are visible.
+
+        With `mask_token_in_encoder` hidden patches go through it too, as a token (seen = 1 + tokens).
+        Raises ValueError where nothing is visible.
+        """
         tokens = self.tokens(images)
         if mask is not None:
-            tokens = take(tokens, visible_indices(mask)[0])  # batch visible dim
+            visible, _ = visible_indices(mask)
+            if not visible.shape[1]:
+                raise ValueError("every patch is hidden, so there is nothing to encode: lower mask_ratio, or use more patches")
+            if self.config.mask_token_in_encoder:
+                tokens = torch.where(mask[:, :, None], self.mask_token + self.positions, tokens)
+            else:
+                tokens = take(tokens, visible)  # batch visible dim
         return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
 
-    def decode(self, latents: Float[Tensor, "batch seen dim"], mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens pixels"]:
+    def decode(self, latents: Float[Tensor, "batch seen dim"], mask: Mask) -> Float[Tensor, "batch tokens pixels"]:
         """Predicted patches, hidden and visible ones, in reading order."""
         x = self.decoder_embedding(latents)
-        cls, x = x[:, :1], x[:, 1:]
-        full = self.mask_token.to(x.dtype).expand(*mask.shape, -1)
-        index = visible_indices(mask)[0][:, :, None].expand(-1, -1, x.shape[2])
-        full = full.scatter(1, index, x) + self.decoder_positions  # batch tokens decoder_dim
-        return self.head(self.decoder(torch.cat([cls, full], dim=1))[:, 1:])
+        if self.config.mask_token_in_encoder:
+            return self.head(self.decoder(self.with_cls(x, x[:, 1:] + self.decoder_positions))[:, 1:])
+        if self.config.decoder == "cross":
+            every = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
+            return self.head(self.decoder(self.placed(every), self.visible_context(x, mask)))
+        visible, hidden = visible_indices(mask)
+        x = self.with_cls(x, x[:, 1:] + self.decoder_positions[visible], self.placed(hidden))
+        back = torch.cat([visible, hidden], dim=1).argsort(dim=1)
+        return take(self.head(self.decoder(x)[:, 1:]), back)  # batch tokens pixels
 
-    def forward(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, "batch tokens pixels"]:
+    def decode_hidden(
+        self, latents: Float[Tensor, "batch seen dim"], mask: Mask, chosen: Int64[Tensor, "batch chosen"]
+    ) -> Float[Tensor, "batch chosen pixels"]:
+        """The same predictions for some hidden patches alone, at less cost.
+
+        `chosen` are token indices, ascending; for decoder="self" they must be all hidden ones.
+        """
+        if self.config.mask_token_in_encoder:
+            return take(self.decode(latents, mask), chosen)
+        x = self.decoder_embedding(latents)
+        if self.config.decoder == "cross":
+            return self.head(self.decoder(self.placed(chosen), self.visible_context(x, mask)))
+        visible, _ = visible_indices(mask)
+        x = self.with_cls(x, x[:, 1:] + self.decoder_positions[visible], self.placed(chosen))
+        return self.head(self.decoder(x, first=1 + visible.shape[1]))
+
+    def placed(self, index: Int64[Tensor, "batch chosen"]) -> Float[Tensor, "batch chosen dim"]:
+        """The mask token at places of the decoder."""
+        return self.mask_token + self.decoder_positions[index]
+
+    def visible_context(self, x: Float[Tensor, "batch seen dim"], mask: Mask) -> Float[Tensor, "batch seen dim"]:
+        """What a cross-attention decoder asks: [CLS] and the visible latents with their positions."""
+        return self.with_cls(x, x[:, 1:] + self.decoder_positions[visible_indices(mask)[0]])
+
+    def with_cls(self, x: Float[Tensor, "batch seen dim"], *parts: Tensor) -> Float[Tensor, "batch all dim"]:
+        """The [CLS] of `x` in front of other tokens."""
+        return torch.cat([x[:, :1].to(parts[0].dtype), *parts], dim=1)
+
+    def forward(self, images: Tensor, mask: Mask | None = None) -> Float[Tensor, "batch tokens pixels"]:
+        mask = self.nothing_hidden(images) if mask is None else mask
         return self.decode(self.encode(images, mask), mask)
+
+    def nothing_hidden(self, images: Tensor) -> Mask:
+        return torch.zeros(len(images), self.grid[0] * self.grid[1], dtype=torch.bool, device=images.device)
+
+    def random_mask(self, batch: int, generator: Generator, ratio: float = 0.75) -> Mask:
+        """A random mask for this model's grid, on its device."""
+        return draw("random", batch=batch, grid=self.grid, ratio=ratio, generator=generator).to(self.cls_token.device)
 
     def target(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens pixels"]:
         """The patches to predict: standardised pixels, or each patch normalised by its own statistics."""
         patches = patchify(self.space.standardise(images), self.patch)
-        if not self.config.normalise_target:
-            return patches
-        mean, deviation = patch_statistics(patches)
-        return (patches - mean) / deviation
+        return normalise(patches) if self.config.normalise_target else patches
 
-    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
-        """Mean squared error over the hidden patches, or over all of them (`loss_on`)."""
-        error = ((self(images, mask).float() - self.target(images)) ** 2).mean(dim=2)  # batch tokens
+    def loss(self, images: Tensor, mask: Mask, ranks: Float[Tensor, "batch tokens"] | None = None) -> Tensor:
+        """Mean squared error over the hidden patches, or over all of them (`loss_on`), or both weighted (`visible_weight`).
+
+        ranks   numbers by which `predict_share` of the hidden patches are chosen, the lowest first; None = all
+
+        Raises ValueError where the loss is on hidden patches and nothing is hidden.
+        """
         if self.config.loss_on == "all":
-            return error.mean()
+            return self.patch_errors(images, mask).mean()
         if not mask.any():
             raise ValueError("nothing is hidden, so a loss on hidden patches is empty: at mask ratio 0 use loss_on='all'")
-        return (error * mask).sum() / mask.sum()
+        if self.config.visible_weight:
+            error = self.patch_errors(images, mask)
+            return error[mask].mean() + self.config.visible_weight * error[~mask].mean()
+        _, chosen = visible_indices(mask)
+        if ranks is not None:
+            count = max(1, int(self.config.predict_share * chosen.shape[1] + 0.5))
+            chosen = chosen.gather(1, ranks.gather(1, chosen).argsort(dim=1)[:, :count])
+        predicted = self.decode_hidden(self.encode(images, mask), mask, chosen)
+        return ((predicted - take(self.target(images), chosen)) ** 2).mean()
+
+    def patch_errors(self, images: Tensor, mask: Mask) -> Float[Tensor, "batch tokens"]:
+        """Mean squared error of every patch."""
+        return ((self(images, mask) - self.target(images)) ** 2).mean(dim=2)
 
     def reconstruct(
-        self, images: Tensor, mask: Bool[Tensor, "batch tokens"], statistics: Statistics = "neighbours"
+        self, images: Tensor, mask: Mask | None = None, statistics: Statistics = "neighbours"
     ) -> Float[Tensor, "batch channels height width"]:
-        """Predicted images in [0, 1].
-
-        With a normalised target a hidden patch's own mean and deviation are unknown.
-        `neighbours` takes them from the visible patches near it; `true` takes the real
-        ones, which leaks what was hidden, and is for showing that leak; `none` takes 0, 1.
-        """
+        """Predicted images in [0, 1]; `statistics` says how normalised predictions become pixels (see `normalised`)."""
+        mask = self.nothing_hidden(images) if mask is None else mask
         patches = self(images, mask).float()
-        if self.config.normalise_target and statistics != "none":
-            mean, deviation = patch_statistics(patchify(self.space.standardise(images), self.patch))
-            if statistics == "neighbours":
-                near = nearness(mask, self.grid)  # batch tokens tokens
-                mean, deviation = near @ mean, near @ deviation
-            patches = patches * deviation + mean
+        if self.config.normalise_target:
+            truth = patchify(self.space.standardise(images), self.patch)
+            patches = restore(patches, truth, mask, self.grid, statistics)
         return self.space.restore(unpatchify(patches, self.patch, self.grid))
 
     def embed(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim"]:
@@ -127,19 +217,6 @@ class MaskedAutoencoder(nn.Module):
         return self.encoder.attention_maps(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
 
 
-def take(tokens: Float[Tensor, "batch tokens dim"], index: Tensor) -> Tensor:
+def take(tokens: Float[Tensor, "batch tokens dim"], index: Int64[Tensor, "batch chosen"]) -> Float[Tensor, "batch chosen dim"]:
     """The tokens at [batch, chosen] indices."""
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))
-
-
-def patch_statistics(patches: Float[Tensor, "batch tokens pixels"]) -> tuple[Tensor, Tensor]:
-    """Mean and deviation of each patch, [batch, tokens, 1], as in the original code (unbiased, 1e-6 added)."""
-    return patches.mean(dim=2, keepdim=True), (patches.var(dim=2, keepdim=True) + 1e-6).sqrt()
-
-
-def nearness(mask: Bool[Tensor, "batch tokens"], grid: Size) -> Float[Tensor, "batch tokens tokens"]:
-    """For every patch the weights of the visible ones, falling with squared distance; a visible patch is its own."""
-    places = torch.cartesian_prod(torch.arange(grid[0]), torch.arange(grid[1])).float().to(mask.device).reshape(-1, 2)
-    weight = 1 / (torch.cdist(places, places) ** 2 + 1e-9)
-    weight = weight * ~mask[:, None, :]
-    return weight / weight.sum(dim=2, keepdim=True)
