@@ -1,11 +1,15 @@
 import pytest
 import torch
 
+from lib.layers import initialise
 from lib.masking import draw
-from lib.models import build
+from lib.models import MODELS, build
+from lib.models.mae import take
 from lib.normalised import nearness, patch_statistics
-from lib.patches import patchify
+from lib.optim import Batch, StepSettings
+from lib.patches import patchify, visible_indices
 from lib.streams import stream
+from lib.transformer import Transformer, drop_path
 
 OPTIONS = {"dim": 8, "depth": 2, "heads": 2, "decoder_dim": 12, "decoder_depth": 1, "decoder_heads": 2}
 
@@ -105,3 +109,111 @@ def test_attention_rows_sum_to_one(shape, images):
     tokens = shape.grid[0] * shape.grid[1]
     assert maps.shape == (5, 2, tokens + 1, tokens + 1)
     assert torch.allclose(maps.sum(dim=-1), torch.ones(maps.shape[:3]), atol=1e-5)
+
+
+def test_hidden_patches_alone_are_predicted_as_with_all_others(shape, images):
+    """The shorter way of the loss gives the numbers of the whole decoder."""
+    model, mask = model_for(shape, decoder_depth=2), masks(shape)
+    latents = model.encode(images, mask)
+    hidden = visible_indices(mask)[1]
+    assert torch.allclose(model.decode_hidden(latents, mask, hidden), take(model.decode(latents, mask), hidden), atol=1e-6)
+
+
+def test_without_a_mask_nothing_is_hidden(shape, images):
+    model = model_for(shape)
+    nothing = torch.zeros(5, shape.grid[0] * shape.grid[1], dtype=torch.bool)
+    assert torch.equal(model(images), model(images, nothing)) and torch.equal(model.reconstruct(images), model.reconstruct(images, nothing))
+    assert torch.allclose(model.encode(images), model.encode(images, nothing), atol=1e-6)
+
+
+def test_a_mask_can_be_drawn_from_a_generator(shape):
+    mask = model_for(shape).random_mask(4, stream(0, "m"), 0.5)
+    assert mask.shape == (4, shape.grid[0] * shape.grid[1]) and torch.equal(mask, model_for(shape).random_mask(4, stream(0, "m"), 0.5))
+
+
+def test_nothing_visible_and_nothing_hidden_are_refused(shape, images):
+    model, all_hidden = model_for(shape), torch.ones(5, shape.grid[0] * shape.grid[1], dtype=torch.bool)
+    with pytest.raises(ValueError, match="every patch is hidden"):
+        model.loss(images, all_hidden)
+    with pytest.raises(ValueError, match="nothing is hidden"):
+        model.loss(images, ~all_hidden)
+
+
+def test_visible_patches_count_with_their_weight(shape, images):
+    mask = masks(shape)
+    plain, weighted = model_for(shape), model_for(shape, visible_weight=0.1)
+    with torch.no_grad():
+        error = plain.patch_errors(images, mask)
+        expected = error[mask].mean() + 0.1 * error[~mask].mean()
+        assert weighted.loss(images, mask).item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_a_mask_token_in_the_encoder_hides_pixels_as_well(shape, images):
+    model, mask = model_for(shape, mask_token_in_encoder=True), masks(shape)
+    spoilt = torch.where(model.space.hidden_pixels(mask), torch.rand(images.shape, generator=stream(1, "n")), images)
+    latents = model.encode(images, mask)
+    assert latents.shape[1] == 1 + mask.shape[1] and torch.equal(latents, model.encode(spoilt, mask))
+    before = model(images, mask)
+    with torch.no_grad():
+        model.mask_token.add_(1)
+    assert not torch.allclose(latents, model.encode(images, mask)) and not torch.allclose(before, model(images, mask))
+    assert not torch.allclose(model.encode(images)[:, 1:], latents[:, 1:]), "without a mask there is no token"
+
+
+def test_hidden_places_of_a_cross_attention_decoder_do_not_see_each_other(shape, images):
+    model, mask = model_for(shape, decoder="cross", decoder_depth=2), masks(shape)
+    latents, hidden = model.encode(images, mask), visible_indices(mask)[1]
+    whole = model.decode_hidden(latents, mask, hidden)
+    assert torch.allclose(model.decode_hidden(latents, mask, hidden[:, 1:]), whole[:, 1:], atol=1e-6), "one less asked, the others the same"
+    assert torch.allclose(take(model.decode(latents, mask), hidden), whole, atol=1e-6)
+    assert not torch.allclose(model.decode_hidden(latents + 1, mask, hidden), whole), "visible latents must matter"
+
+
+def test_a_share_of_the_hidden_patches_is_predicted_in_training(shape, images):
+    model, mask = model_for(shape, decoder="cross", predict_share=0.5), masks(shape)
+    ranks = torch.rand(mask.shape, generator=stream(0, "ranks"))
+    hidden = visible_indices(mask)[1]
+    count = max(1, int(0.5 * hidden.shape[1] + 0.5))
+    chosen = hidden.gather(1, ranks.gather(1, hidden).argsort(dim=1)[:, :count])
+    with torch.no_grad():
+        error = model.patch_errors(images, mask)
+        assert model.loss(images, mask, ranks).item() == pytest.approx(error.gather(1, chosen).mean().item(), rel=1e-5)
+        assert model.loss(images, mask).item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
+        seen = Batch(images, mask, 5, stream(1, "noise")), Batch(images, mask, 5, stream(2, "noise"))
+        losses = [MODELS["mae"].make_step(model, StepSettings(0.0, 0.0)) for _ in seen]
+    assert losses[0](seen[0])["loss"] != losses[1](seen[1])["loss"], "which ones is drawn from the batch's generator"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"predict_share": 0.5}, "needs decoder='cross'"),
+        ({"mask_token_in_encoder": True, "decoder": "cross"}, "goes with decoder='self'"),
+        ({"visible_weight": 0.1, "loss_on": "all"}, "goes with loss_on='hidden'"),
+        ({"dim": 10}, "multiple of 4"),
+        ({"dim": 12, "heads": 5}, "shared by 5 heads"),
+    ],
+)
+def test_switches_that_do_not_go_together_are_refused(shape, options, message):
+    with pytest.raises(ValueError, match=message):
+        model_for(shape, **options)
+
+
+def test_images_of_another_shape_are_refused(shape, images):
+    with pytest.raises(ValueError, match="the model was built for images"):
+        model_for(shape)(images[:, :1].expand(-1, shape.channels + 1, -1, -1))
+
+
+@pytest.mark.parametrize("depth", [1, 3])
+def test_drop_path_leaves_out_whole_branches_and_keeps_their_mean(depth):
+    factors = drop_path(depth, 4000, 0.4, stream(0, "drop"))
+    rates = torch.linspace(0, 0.4, depth)
+    for layer in range(depth):
+        assert factors[layer][factors[layer] > 0].sub(1 / (1 - rates[layer])).abs().max() < 1e-6
+        assert factors[layer].mean().item() == pytest.approx(1, abs=0.05)
+        assert (factors[layer] == 0).float().mean().item() == pytest.approx(rates[layer].item(), abs=0.03)
+    model = Transformer(8, depth, 2)
+    initialise(model, stream(0, "w"))
+    x = torch.randn(3, 5, 8, generator=stream(0, "x"))
+    assert torch.allclose(model(x, keep=torch.ones(depth, 2, 3)), model(x), atol=1e-6)
+    assert torch.allclose(model(x, keep=torch.zeros(depth, 2, 3)), model.norm(x), atol=1e-6), "nothing but the input is left"

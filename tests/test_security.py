@@ -63,7 +63,7 @@ RUNS_DATA = re.compile(
     r"^\s*(?:import|from)\s.*\b_?c?(?:pickle|dill|cloudpickle|joblib|shelve|marshal)\b"
     r"|import_module\(\W*(?:pickle|dill|cloudpickle|joblib|shelve|marshal)|__import__\("
     r"|\b(?:pickle|dill|cloudpickle|joblib|shelve|marshal)\.(?:loads?|open|Unpickler)\b"
-    r"|\btorch\.(?:jit\.)?load\b|\bfrom torch import .*\bload\b|\btorch\.(?:hub|package)\b"
+    r"|\btorch\.(?:jit\.)?load\b(?!\(file, map_location=.cpu., weights_only=True\))|\bfrom torch import .*\bload\b|\btorch\.(?:hub|package)\b"
     r"|allow_pickle(?!\s*=\s*False)|\bread_pickle\b"
     r"|\byaml\.(?:unsafe|full)_load|\byaml\.load(?:_all)?\((?!.*SafeLoader)|\b(?:Unsafe|Full)Loader\b|\byaml\.Loader\b"
     r"|(?<![\w.])(?:eval|exec)\(|\bos\.(?:system|popen)\b|shell\s*=\s*True",
@@ -85,6 +85,7 @@ def test_nothing_unpickles_or_evaluates(file):
         ("import os, pickle as p", True),
         ("    from joblib import load", True),
         ("x = torch.load(file)", True),
+        ("x = torch.load(file, weights_only=False)", True),
         ("from torch import load", True),
         ("np.load(file, allow_pickle=True)", True),
         ("np.load(file, allow_pickle=trust)", True),
