@@ -1,11 +1,12 @@
 """How fast the ViT-MAE trains, beside other projects' in one run: `python -m benchmarks.mae` (or `make bench`).
 
-Interleaved rounds in one process, so that a busy moment hits every entrant alike; a
-round times some whole training steps (masks, forward, backward, AdamW). Given are images/s
-(median over rounds), the median of the per-round ratios against the fastest peer as
-shipped, FLOPs per image as torch counts them, the share of the matrix-product peak
-that this machine reached in the same run, and peak memory, each measured in a
-process of its own. Peers come with `pip install -e .[dev,peers]`; one that is missing is left out
+Every entrant lives in a process of its own, since the allocator's settings and the peak
+memory belong to a process; they work in turn, in interleaved rounds, so that a busy
+moment hits all alike. A round times some whole training steps (masks, forward, backward,
+AdamW). Given are images/s (median over rounds), the median of the per-round ratios
+against the fastest peer, as shipped and with our settings, FLOPs per image as torch
+counts them, the share of the matrix-product peak that this machine reached in the same
+run, and peak memory. Peers come with `pip install -e .[dev,peers]`; one that is missing is left out
 and named. The result is printed and written to reports/results/bench.
 """
 
@@ -27,7 +28,7 @@ from benchmarks import peers
 from benchmarks.peers import PEERS, RATE, RATIO, Size
 from lib import records
 from lib.files import replace_file
-from lib.machine import describe, fast_bf16, resolve_device, resolve_precision
+from lib.machine import describe, fast_bf16, keep_freed_memory, resolve_device, resolve_precision
 from lib.masking import draw
 from lib.models import MODELS, build
 from lib.optim import Batch, StepSettings
@@ -63,8 +64,8 @@ def whole_loss(model, images: Tensor, mask: Tensor) -> Tensor:
     return model.patch_errors(images, mask)[mask].mean()
 
 
-ENTRANTS = {f"{name}, as shipped": (make, False) for name, make in PEERS.items()}
-ENTRANTS |= {f"{name}, with our settings": (make, True) for name, make in PEERS.items()}
+GROUPS = ("as shipped", "with our settings")
+ENTRANTS = {f"{name}, {settings}": (make, settings == GROUPS[1]) for settings in GROUPS for name, make in PEERS.items()}
 ENTRANTS |= {"ours, without levers": (ours, False), "ours": (ours, True)}
 
 
@@ -110,64 +111,89 @@ def flops(step: Callable[[], Tensor], batch: int) -> int:
     return counter.get_total_flops() // batch
 
 
-def measure(case: tuple[str, int], names: list[str], device: torch.device, rounds: int, least: float) -> list[dict]:
-    """A row for each entrant."""
-    steps = {name: make_step(name, case, device) for name in names}
-    for step in steps.values():
-        step().item()
-    counts = {name: max(1, round(least / seconds(step, 1))) for name, step in steps.items()}
-    times = {name: [] for name in names}
-    for _ in range(rounds):
-        for name, step in steps.items():
-            times[name].append(seconds(step, counts[name]) / counts[name])
-    peaks = {str(dtype).removeprefix("torch."): peak(device, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    rows = []
-    for name in names:
-        rates = sorted(case[1] / t for t in times[name])
-        cost = flops(steps[name], case[1])
-        row = {"size": case[0], "batch": case[1], "entrant": name, "images_per_second": round(statistics.median(rates), 2)}
-        row |= {"lowest": round(rates[0], 2), "highest": round(rates[-1], 2), "flops_per_image": cost}
-        row["share_of_peak"] = round(statistics.median(rates) * cost / 1e9 / max(peaks.values()), 4)
-        rows.append(row | {"times": times[name]})
-    against_peers(rows)
-    return [row | {"peak_gflops": {name: round(value) for name, value in peaks.items()}} for row in rows]
+class Entrant:
+    """A process that trains one entrant when it is told to."""
+
+    def __init__(self, name: str, case: tuple[str, int], device: str):
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            "-m",
+            "benchmarks.mae",
+            "--device",
+            device,
+            "--serve",
+            name,
+            "--case",
+            f"{case[0]}:{case[1]}",
+        ]
+        self.name = name
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.about = json.loads(self.process.stdout.readline() or "null")
+        if self.about is None:
+            raise RuntimeError(f"{name} did not start: its error stands above")
+
+    def seconds(self, steps: int) -> float:
+        """Of one step, the mean of some."""
+        self.process.stdin.write(f"{steps}\n")
+        self.process.stdin.flush()
+        return float(self.process.stdout.readline()) / steps
+
+    def memory(self) -> int:
+        """End it; its peak memory in MB."""
+        return round(float(self.process.communicate("0\n")[0]))
 
 
-def against_peers(rows: list[dict]) -> None:
-    """Median per-round ratios of every entrant against the fastest peer as shipped, and as set like ours."""
-    for settings, name in (("as shipped", "against_shipped"), ("with our settings", "against_tuned")):
-        candidates = [row for row in rows if row["entrant"].endswith(settings)]
-        fastest = max(candidates, key=lambda row: row["images_per_second"], default=None)
-        for row in rows:
-            ratios = sorted(b / a for a, b in zip(row["times"], fastest["times"], strict=True)) if fastest else []
-            row[name] = [round(value, 2) for value in (ratios[0], statistics.median(ratios), ratios[-1])] if ratios else None
-    for row in rows:
-        del row["times"]
-
-
-def memory(name: str, case: tuple[str, int], device: str) -> float:
-    """Peak memory in MB of a few steps, in a process of its own; that of the imports and the model's class is included."""
-    command = [sys.executable, "-m", "benchmarks.mae", "--device", device, "--memory-of", name, "--case", f"{case[0]}:{case[1]}"]
-    return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip().splitlines()[-1])
-
-
-def own_memory(name: str, case: tuple[str, int], device: torch.device) -> float:
+def serve(name: str, case: tuple[str, int], device: torch.device) -> int:
+    """The other side of `Entrant`."""
+    if ENTRANTS[name][1]:
+        keep_freed_memory()
     step = make_step(name, case, device)
     for _ in range(3):
         step().item()
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(json.dumps({"flops": flops(step, case[1])}), flush=True)
+    while steps := int(sys.stdin.readline()):
+        step().item()  # its caches are cold after the others' turns
+        print(seconds(step, steps), flush=True)
+    cuda = device.type == "cuda"
+    print(torch.cuda.max_memory_allocated(device) / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    return 0
+
+
+def measure(case: tuple[str, int], names: list[str], device: torch.device, rounds: int, least: float) -> list[dict]:
+    """A row for each entrant that took part in these rounds."""
+    entrants = [Entrant(name, case, str(device)) for name in names]
+    counts = [max(2, round(least / entrant.seconds(2))) for entrant in entrants]
+    times = {name: [] for name in names}
+    for _ in range(rounds):
+        for entrant, count in zip(entrants, counts, strict=True):
+            times[entrant.name].append(entrant.seconds(count))
+    peaks = {str(dtype).removeprefix("torch."): round(peak(device, dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    rows = []
+    for entrant in entrants:
+        rates, cost = sorted(case[1] / t for t in times[entrant.name]), entrant.about["flops"]
+        row = {"size": case[0], "batch": case[1], "entrant": entrant.name, "images_per_second": round(statistics.median(rates), 2)}
+        row |= {"lowest": round(rates[0], 2), "highest": round(rates[-1], 2), "flops_per_image": cost, "memory_mb": entrant.memory()}
+        row |= {"share_of_peak": round(statistics.median(rates) * cost / 1e9 / max(peaks.values()), 4), "peak_gflops": peaks}
+        rows.append(row | {"against": against_fastest(times, entrant.name)})
+    return rows
+
+
+def against_fastest(times: dict[str, list[float]], name: str) -> list[float]:
+    """Lowest, median and highest per-round ratio of an entrant's speed to the fastest peer's."""
+    peer = min((n for n in times if not n.startswith("ours")), key=lambda n: statistics.median(times[n]))
+    ratios = sorted(b / a for a, b in zip(times[name], times[peer], strict=True))
+    return [round(value, 2) for value in (ratios[0], statistics.median(ratios), ratios[-1])]
 
 
 def table(rows: list[dict]) -> str:
     lines = [f"{'':36}{'images/s':>10}{'against the fastest peer':>26}{'GFLOP':>8}{'of peak':>9}{'MB':>8}"]
     for row in rows:
-        ratio = row["against_shipped"]
-        said = f"{ratio[1]:.2f} ({ratio[0]:.2f}-{ratio[2]:.2f})" if ratio else ""
+        low, middle, high = row["against"]
         lines.append(
-            f"{row['entrant']:36}{row['images_per_second']:10.1f}{said:>26}{row['flops_per_image'] / 1e9:8.2f}"
-            f"{row['share_of_peak']:9.1%}{row['memory_mb'] or 0:8.0f}"
+            f"{row['entrant']:36}{row['images_per_second']:10.1f}{f'{middle:.2f} ({low:.2f}-{high:.2f})':>26}"
+            f"{row['flops_per_image'] / 1e9:8.2f}{row['share_of_peak']:9.1%}{row['memory_mb']:8.0f}"
         )
     return "\n".join(lines)
 
@@ -178,8 +204,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--seconds", type=float, default=1.5, help="that an entrant's part of a round takes at least")
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--no-memory", action="store_true", help="skip the peak memory, which takes a process each")
-    parser.add_argument("--memory-of", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--name", help="of the file in reports/results/bench; default: nothing is written")
     return parser.parse_args()
 
@@ -187,26 +212,24 @@ def parse() -> argparse.Namespace:
 def main() -> int:
     chosen, device = parse(), resolve_device(parse().device)
     cases = [(size, int(batch)) for size, batch in (case.split(":") for case in chosen.case)] if chosen.case else list(CASES)
-    if chosen.memory_of:
-        print(own_memory(chosen.memory_of, cases[0], device))
-        return 0
+    if chosen.serve:
+        return serve(chosen.serve, cases[0], device)
     versions, missing = present()
-    names = [name for name in ENTRANTS if not name.startswith(tuple(missing))] if missing else list(ENTRANTS)
     machine = describe(device) | {"fast_bf16": fast_bf16(device)}
     print(", ".join(f"{name} {value}" for name, value in (machine | versions).items()))
     if missing:
         print(f"left out, since not installed (pip install -e .[peers]): {', '.join(missing)}")
     rows = []
     for case in cases:
-        print(f"\n{case[0]}, batch {case[1]}", flush=True)
-        found = measure(case, names, device, chosen.rounds, chosen.seconds)
-        for row in found:
-            row["memory_mb"] = None if chosen.no_memory else round(memory(row["entrant"], case, chosen.device))
-        print(table(found), flush=True)
-        best = found[-1]["against_shipped"]
-        if best and case in REQUIRED:
-            print(f"ours trains {best[1]:.2f} times as fast as the fastest peer as shipped (asked here: {REQUIRED[case]})")
-        rows += found
+        for settings in GROUPS:
+            names = [f"{name}, {settings}" for name in versions] + ["ours"] + (["ours, without levers"] if settings == GROUPS[0] else [])
+            print(f"\n{case[0]}, batch {case[1]}, peers {settings}", flush=True)
+            found = measure(case, names, device, chosen.rounds, chosen.seconds)
+            print(table(found), flush=True)
+            if settings == GROUPS[0] and case in REQUIRED:
+                ratio = next(row for row in found if row["entrant"] == "ours")["against"][1]
+                print(f"ours trains {ratio:.2f} times as fast as the fastest peer as shipped (hoped for: {REQUIRED[case]})")
+            rows += [row | {"peers": settings} for row in found]
     if chosen.name:
         commit, dirty = records.commit()
         about = {"commit": commit, "dirty": dirty, "machine": machine, "versions": records.versions() | versions, "rows": rows}

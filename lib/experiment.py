@@ -26,7 +26,7 @@ from lib.data import DataError, Images, load
 from lib.data.registry import SPLITS
 from lib.leash import LEDGER
 from lib.locks import only_one
-from lib.machine import describe, resolve_device
+from lib.machine import describe, keep_freed_memory, resolve_device
 from lib.masking import draw
 from lib.models import MODELS, build
 from lib.optim import StepSettings
@@ -150,6 +150,7 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
     device = parallel.own_device(resolve_device(execution.device))
     if execution.threads:
         torch.set_num_threads(execution.threads)
+    keep_freed_memory()
     with parallel.group(device):
         splits, processes = parallel.first_alone(lambda: load_splits(experiment, execution)), parallel.size()
         first, clock = parallel.rank() == 0, [time.perf_counter()]

@@ -3,10 +3,11 @@
 `auto` picks cuda, then mps, then cpu, and bf16 autocast only where the hardware
 multiplies bf16 natively (on a CPU: AVX512-BF16 or AMX). The *resolved* precision is
 part of a record's identity, since it changes the numbers a little; the device and
-the number of threads are not.
+the number of threads are not. `keep_freed_memory` changes no number.
 """
 
 import contextlib
+import ctypes
 import os
 import platform
 from pathlib import Path
@@ -43,6 +44,21 @@ def fast_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:
     """The context in which a forward pass runs."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def keep_freed_memory(kept: bool = True) -> bool:
+    """Let glibc keep freed memory for the next step; `False` goes back to its habit. Gives whether anything was changed.
+
+    A training step frees and asks again for the same large blocks. By default glibc returns them
+    to the system, which hands them back page by page, zeroed: a sixth of a step (benchmarks/mae.py).
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if platform.libc_ver()[0] == "glibc" else None
+    if mallopt is None:
+        return False
+    trim_threshold, mmap_threshold, mmap_max = -1, -3, -4  # glibc's names for its settings, from malloc.h
+    mallopt(mmap_max, 0 if kept else 65536)
+    mallopt(mmap_threshold, 32 * 2**20)  # what glibc's own adaptation ends at
+    return bool(mallopt(trim_threshold, 2**31 - 1 if kept else 64 * 2**20))
 
 
 def describe(device: torch.device, processes: int = 1) -> dict[str, str | int]:

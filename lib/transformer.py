@@ -51,7 +51,7 @@ class Attention(nn.Module):
 
     def in_heads(self, x: Float[Tensor, "batch tokens parts_dim"], parts: int) -> tuple[Tensor, ...]:
         """Cut the last axis into parts, each [batch, heads, tokens, dim / heads]."""
-        return x.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return x.unflatten(2, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).contiguous().unbind(0)
 
     def weights(self, x: Float[Tensor, "batch tokens dim"]) -> Float[Tensor, "batch heads tokens tokens"]:
         """Who attends to whom; each row sums to 1."""

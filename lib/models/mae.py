@@ -93,9 +93,14 @@ class MaskedAutoencoder(nn.Module):
         self.register_buffer("decoder_positions", sincos_positions(self.grid, config.decoder_dim), persistent=False)
         initialise(self, generator)
 
-    def tokens(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch tokens dim"]:
-        """Every patch embedded, with its position."""
-        return self.patch_embedding(patchify(self.space.standardise(images), self.patch)) + self.positions
+    def tokens(
+        self, images: Float[Tensor, "batch channels height width"], chosen: Int64[Tensor, "batch chosen"] | None = None
+    ) -> Float[Tensor, "batch seen dim"]:
+        """Patches embedded, with their positions: every one, or those at `chosen` indices."""
+        patches = patchify(self.space.standardise(images), self.patch)
+        if chosen is None:
+            return self.patch_embedding(patches) + self.positions
+        return self.patch_embedding(take(patches, chosen)) + self.positions[chosen]
 
     def encode(self, images: Float[Tensor, "batch channels height width"], mask: Mask | None = None) -> Float[Tensor, "batch seen dim"]:
         """[CLS] and the visible patches through the encoder (seen = 1 + visible); no mask means that all are visible.
@@ -103,15 +108,13 @@ class MaskedAutoencoder(nn.Module):
         With `mask_token_in_encoder` hidden patches go through it too, as a token (seen = 1 + tokens).
         Raises ValueError where nothing is visible.
         """
-        tokens = self.tokens(images)
-        if mask is not None:
-            visible, _ = visible_indices(mask)
-            if not visible.shape[1]:
-                raise ValueError("every patch is hidden, so there is nothing to encode: lower mask_ratio, or use more patches")
-            if self.config.mask_token_in_encoder:
-                tokens = torch.where(mask[:, :, None], self.mask_token + self.positions, tokens)
-            else:
-                tokens = take(tokens, visible)  # batch visible dim
+        visible = None if mask is None else visible_indices(mask)[0]
+        if visible is not None and not visible.shape[1]:
+            raise ValueError("every patch is hidden, so there is nothing to encode: lower mask_ratio, or use more patches")
+        if mask is not None and self.config.mask_token_in_encoder:
+            tokens = torch.where(mask[:, :, None], self.mask_token + self.positions, self.tokens(images))
+        else:
+            tokens = self.tokens(images, visible)  # batch visible dim
         return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
 
     def decode(self, latents: Float[Tensor, "batch seen dim"], mask: Mask) -> Float[Tensor, "batch tokens pixels"]:
