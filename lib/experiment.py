@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from lib import about, checkpoint, evaluate, parallel, records, training, worker
+from lib import about, checkpoint, evaluate, finetune, parallel, records, training, worker
 from lib.data import DataError, Images, load
 from lib.data.registry import SPLITS
 from lib.leash import LEDGER
@@ -58,7 +58,7 @@ def load_splits(experiment: Experiment, execution: Execution) -> dict[str, Image
 
 
 def run(experiment: Experiment, execution: Execution, *, need_model: bool = True) -> Run:
-    """Do an experiment, or read its record where it is done.
+    """Do an experiment, or read its record where it is done. One that fine-tunes does, or reads, its pre-training first.
 
     need_model   whether to train again, at the larger scales, where the record is here but the weights are not
 
@@ -68,8 +68,9 @@ def run(experiment: Experiment, execution: Execution, *, need_model: bool = True
     again = execution.scale == "quick" or execution.rerun
     with contextlib.nullcontext() if execution.scale == "quick" else only_one(execution.checkpoints(experiment.key)):
         found = None if again else finished(experiment, execution)
-        if found is None or (found.model is None and need_model):
-            found = perform_together(experiment, execution) if execution.processes > 1 else perform(experiment, execution)
+        if found is None or (found.model is None and need_model and experiment.fine_tune is None):
+            how = perform_fine_tuning if experiment.fine_tune else perform_together if execution.processes > 1 else perform
+            found = how(experiment, execution)
     note(found.record)
     return found
 
@@ -145,12 +146,7 @@ def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
 
 def perform(experiment: Experiment, execution: Execution) -> Run | None:
     """Train, measure, write; under torchrun all processes train and process 0 does the rest."""
-    head, dirty = records.commit()
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    device = parallel.own_device(resolve_device(execution.device))
-    if execution.threads:
-        torch.set_num_threads(execution.threads)
-    keep_freed_memory()
+    begun, device = now(), prepared(execution)
     with parallel.group(device):
         splits, processes = parallel.first_alone(lambda: load_splits(experiment, execution)), parallel.size()
         first, clock = parallel.rank() == 0, [time.perf_counter()]
@@ -160,26 +156,71 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
     clock.append(time.perf_counter())
     measured, rows = measure(model, experiment, splits, device)
     clock.append(time.perf_counter())
-    seconds = {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}
-    record = records.Record(
-        key=experiment.key,
-        scale=execution.scale,
-        notebook=execution.notebook,
-        parameters=experiment.identity(),
-        components=experiment.components(),
-        data=about.data(experiment, splits),
-        model=about.model(model, experiment, device),
-        metrics=measured,
-        history=history,
-        provenance=records.Provenance(
-            commit=head, dirty=dirty, versions=records.versions(), machine=describe(device, processes), seconds=seconds, started=started
-        ),
-    )
     if (execution.scale != "quick" or processes > 1) and MODELS[experiment.model].trained:
-        checkpoint.save(execution.checkpoints(record.key) / "model.safetensors", model.state_dict(), {"key": record.key})
-    record = records.write(record, rows, execution.results)
-    checkpoint.drop_states(execution.checkpoints(record.key))  # finished: the record and the weights are what remains
+        checkpoint.save(execution.checkpoints(experiment.key) / "model.safetensors", model.state_dict(), {"key": experiment.key})
+    described = {"data": about.data(experiment, splits), "model": about.model(model, experiment, device), "history": history}
+    machine = begun | {"machine": describe(device, processes), "seconds": spent(clock)}
+    record = write_record(experiment, execution, rows, metrics=measured, provenance=records.Provenance(**machine), **described)
     return Run(record, model.cpu(), rows, splits)
+
+
+def perform_fine_tuning(experiment: Experiment, execution: Execution) -> Run:
+    """Fine-tune a copy of the pre-trained model on each share of the labels, measure, write."""
+    base = run(experiment.pretraining, execution)
+    if base.splits is None:
+        raise DataError(f"fine-tuning needs the data of {experiment.dataset!r}, and it is not at hand: give its folder as data_root")
+    begun, device, nothing = now(), prepared(execution), pd.DataFrame()
+    model, measured, history, clock = base.model.to(device), {"validation": {}, "test": {}}, [], [time.perf_counter()]
+    if isinstance(model, nn.Module) and not list(model.parameters()):
+        raise ValueError(f"model {experiment.model!r} has no weights to fine-tune")
+    folder, evaluating = execution.checkpoints(experiment.key), 0.0
+    for share in experiment.fine_tune.shares:
+        place = None if execution.scale == "quick" else folder / f"{share:g}"
+        with bar(execution.progress, f"fine-tuning on {share:.3g} of the labels, seed {experiment.seed}") as progress:
+            how = {"run": f"{experiment.key} on {base.splits['train'].sha256}", "folder": place, "progress": progress}
+            how |= {"seed": experiment.seed, "precision": experiment.recipe.precision, "save_every": execution.save_every}
+            classifier, rows = finetune.fine_tune(model, base.splits, experiment.fine_tune, share, **how)
+        history += [{"share": share} | row for row in rows]
+        before = time.perf_counter()
+        for split, found in measured.items():
+            images = base.splits[split]
+            found[f"finetune_accuracy@{share:g}"] = {"value": finetune.accuracy(classifier, images), "n": len(images)}
+        evaluating += time.perf_counter() - before
+    clock += [time.perf_counter() - evaluating, time.perf_counter()]
+    described = {"data": base.record.data, "model": base.record.model, "history": history}
+    machine = begun | {"machine": describe(device), "seconds": spent(clock)}
+    record = write_record(experiment, execution, nothing, metrics=measured, provenance=records.Provenance(**machine), **described)
+    for share in experiment.fine_tune.shares:
+        checkpoint.drop_states(folder / f"{share:g}")
+    return Run(record, None, nothing, base.splits)
+
+
+def now() -> dict[str, object]:
+    """What provenance says of the moment and the code, before anything is done."""
+    head, dirty = records.commit()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"commit": head, "dirty": dirty, "versions": records.versions(), "started": started}
+
+
+def prepared(execution: Execution) -> torch.device:
+    """The device to work on, this process set up as asked."""
+    if execution.threads:
+        torch.set_num_threads(execution.threads)
+    keep_freed_memory()
+    return parallel.own_device(resolve_device(execution.device))
+
+
+def spent(clock: list[float]) -> dict[str, float]:
+    return {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}
+
+
+def write_record(experiment: Experiment, execution: Execution, rows: pd.DataFrame, **found) -> records.Record:
+    """The record, as the last act of a run: after it only the record and the weights remain."""
+    plain = {"key": experiment.key, "scale": execution.scale, "notebook": execution.notebook}
+    plain |= {"parameters": experiment.identity(), "components": experiment.components()}
+    record = records.write(records.Record(**plain, **found), rows, execution.results)
+    checkpoint.drop_states(execution.checkpoints(record.key))
+    return record
 
 
 def trained_model(experiment: Experiment, execution: Execution, splits: dict[str, Images], device: torch.device):

@@ -39,6 +39,7 @@ class Batch:
     mask: Tensor  # [share, tokens], True = hidden
     whole: int  # images of the batch over all processes
     generator: Generator  # of the model's own noise: draw for the whole batch, keep the share
+    labels: Tensor | None = None  # [share], where the training is supervised
 
     def noise(self, draw: Callable[[int, Generator], Tensor]) -> Tensor:
         """This share of what `draw(count, generator)` gives for the whole batch."""
@@ -52,12 +53,21 @@ class Update:
     class would import the compiler, four seconds in every process that trains.
     """
 
-    def __init__(self, parameters: Iterable[nn.Parameter], settings: StepSettings, rate: float = 1.0):
-        self.parameters = list(parameters)
+    def __init__(
+        self,
+        parameters: Iterable[nn.Parameter],
+        settings: StepSettings,
+        rate: float = 1.0,
+        scales: dict[nn.Parameter, float] | None = None,  # of single parameters' learning rates, such as by layer
+    ):
+        self.parameters, scales = list(parameters), scales or {}
         self.clip, self.betas, self.base = settings.clip, settings.betas, settings.learning_rate * rate
         self.rate = self.base
-        matrices = [p for p in self.parameters if p.ndim > 1]
-        self.groups = [(matrices, settings.weight_decay), ([p for p in self.parameters if p.ndim <= 1], 0.0)]
+        grouped: dict[tuple[float, float], list[nn.Parameter]] = {}
+        for parameter in sorted(self.parameters, key=lambda p: p.ndim <= 1):
+            decay = settings.weight_decay if parameter.ndim > 1 else 0.0
+            grouped.setdefault((scales.get(parameter, 1.0), decay), []).append(parameter)
+        self.groups = [(parameters, scale, decay) for (scale, decay), parameters in grouped.items()]
         self.moments: dict[nn.Parameter, dict[str, Tensor]] = {}
 
     def scale_rate(self, factor: float) -> None:
@@ -85,11 +95,11 @@ class Update:
     @torch.no_grad()
     def descend(self) -> None:
         """One step of AdamW on the gradients there are."""
-        for parameters, decay in self.groups:
+        for parameters, scale, decay in self.groups:
             moved = [p for p in parameters if p.grad is not None]
             held = [self.moments[p] if p in self.moments else self.moments.setdefault(p, fresh_moments(p)) for p in moved]
             averages, squares, steps = ([moments[name] for moments in held] for name in ("exp_avg", "exp_avg_sq", "step"))
-            how = {"lr": self.rate, "beta1": self.betas[0], "beta2": self.betas[1], "weight_decay": decay, "eps": 1e-8}
+            how = {"lr": self.rate * scale, "beta1": self.betas[0], "beta2": self.betas[1], "weight_decay": decay, "eps": 1e-8}
             if moved:
                 adamw(moved, [p.grad for p in moved], averages, squares, [], steps, fused=True, amsgrad=False, maximize=False, **how)
 
@@ -109,7 +119,7 @@ class Update:
             self.moments.setdefault(parameter, {})[moment] = value.to(parameter.device, copy=True)
 
     def in_order(self) -> list[nn.Parameter]:
-        return [p for parameters, _ in self.groups for p in parameters]
+        return [p for parameters, *_ in self.groups for p in parameters]
 
 
 def fresh_moments(parameter: nn.Parameter) -> dict[str, Tensor]:

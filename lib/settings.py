@@ -11,13 +11,13 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lib import evaluate, metrics, probes, records, training
+from lib import evaluate, finetune, metrics, probes, records, training
 from lib.augment import AUGMENTATIONS
 from lib.data.registry import find
 from lib.machine import resolve_device, resolve_precision
 from lib.masking import STRATEGIES
 from lib.models import MODELS
-from lib.models.registry import Config
+from lib.models.registry import Config, later
 from lib.paths import resolve
 from lib.training import Recipe
 
@@ -39,6 +39,7 @@ class Experiment(Config):
     probe_images: int | None = Field(None, ge=1)  # training images of probe and k-NN; None = all
     probe: bool = True  # whether features are probed
     seed: int = Field(0, ge=0)
+    fine_tune: finetune.FineTune | None = later(None, before=None)  # what is measured instead, after the same training (see finetune)
 
     @model_validator(mode="after")
     def known_names(self):
@@ -57,22 +58,29 @@ class Experiment(Config):
     def patch(self) -> tuple[int, int]:
         return (self.patch_size, self.patch_size) if isinstance(self.patch_size, int) else self.patch_size
 
+    @property
+    def pretraining(self) -> "Experiment":
+        """The experiment whose model is fine-tuned: the same without it."""
+        return self.model_copy(update={"fine_tune": None})
+
     def components(self) -> dict[str, int]:
         """The behaviour version of everything that the numbers depend on, and of nothing else."""
         family, data = MODELS[self.model], find(self.dataset)[0]
-        trains, reconstructs = family.trained and self.recipe.epochs > 0, hasattr(family.module, "reconstruct")
+        trains, judged = family.trained and self.recipe.epochs > 0, self.fine_tune is None
+        reconstructs = judged and hasattr(family.module, "reconstruct")
         masks = [evaluate.parse_mask(name) for name in self.test_masks if reconstructs]
         masks += [(self.strategy, self.mask_ratio)] if trains else []
         used = {f"data.{data.name}": data.version, f"model.{family.name}": family.version}
         used |= {f"masking.{name}": STRATEGIES[name].version for name, ratio in sorted(masks) if ratio}
         if trains:
             used["training"] = training.VERSION
-            if self.recipe.augment != "none":
-                used[f"augment.{self.recipe.augment}"] = AUGMENTATIONS[self.recipe.augment].version
+            used |= augmentations(self.recipe.augment)
         if reconstructs:
             used["metrics"] = metrics.VERSION
-        if self.probe and hasattr(family.module, "embed"):
+        if judged and self.probe and hasattr(family.module, "embed"):
             used["probes"] = probes.VERSION
+        if self.fine_tune is not None:
+            used |= {"training": training.VERSION, "finetuning": finetune.VERSION} | augmentations(self.fine_tune.augment)
         return used
 
     def identity(self) -> dict[str, Any]:
@@ -86,6 +94,11 @@ class Experiment(Config):
     @property
     def key(self) -> str:
         return records.key_of({"parameters": self.identity(), "components": self.components()})
+
+
+def augmentations(name: str) -> dict[str, int]:
+    """The behaviour version of an augmentation; nothing for none."""
+    return {} if name == "none" else {f"augment.{name}": AUGMENTATIONS[name].version}
 
 
 class Execution(Config):

@@ -88,6 +88,7 @@ def train(
     recipe: Recipe,
     *,
     seed: int,
+    labels: tuple[Tensor, Tensor] | None = None,
     run: str = "",
     folder: Path | None = None,
     save_every: float = 60.0,
@@ -97,6 +98,7 @@ def train(
 
     images, validation   uint8, kept on the model's device as they are
     draw_mask            (batch, generator, share of training done) -> mask, True = hidden
+    labels               of images and of validation, where `model.loss(images, mask, labels)` wants them
     run, folder          a name for this run and where its states lie; None keeps none
     save_every           seconds between states
     progress             called with the step, their number and the last row
@@ -105,6 +107,7 @@ def train(
     """
     device = next(model.parameters()).device
     images, validation = images.to(device), validation.to(device)
+    own_labels, validation_labels = (None, None) if labels is None else (labels[0].to(device), labels[1].to(device))
     batch = min(recipe.batch_size, len(images))
     per_epoch = len(images) // batch if recipe.last_batch == "drop" else math.ceil(len(images) / batch)
     total = recipe.epochs * per_epoch
@@ -120,13 +123,14 @@ def train(
             order = epoch_order(len(images), state)
         progress_share = state.step / total
         step.scale_rate(rate_factor(state.step, total, recipe.warmup))
-        recent.append(step(next_batch(images, order[place * batch : (place + 1) * batch], state, draw_mask, recipe, progress_share)))
+        index = order[place * batch : (place + 1) * batch]
+        recent.append(step(next_batch(images, index, state, draw_mask, recipe, progress_share, own_labels)))
         state.step += 1
         row_due = state.step in rows_at
         if (device.type == "cpu" and parallel.size() == 1) or row_due or len(recent) == CHECK_EVERY:
             collect(recent, state, recipe, total, folder)
         if row_due:
-            row = close_row(model, step, state, validation, fixed, recipe, total)
+            row = close_row(model, state, (validation, fixed, validation_labels), recipe, total)
             progress(state.step, total, row)
         if folder is not None and not recent and (time.monotonic() - saved >= save_every or state.step == total):
             if parallel.rank() == 0:
@@ -137,13 +141,16 @@ def train(
     return state.history
 
 
-def next_batch(images: Tensor, index: Tensor, state: State, draw_mask: DrawMask, recipe: Recipe, progress_share: float) -> Batch:
+def next_batch(
+    images: Tensor, index: Tensor, state: State, draw_mask: DrawMask, recipe: Recipe, progress_share: float, labels: Tensor | None = None
+) -> Batch:
     """This process's share of the batch at `index`; all randomness is drawn for the whole of it."""
     augmentation, whole, device = AUGMENTATIONS[recipe.augment], len(index), images.device
     choices = parallel.share(augmentation.draw(whole, *images.shape[2:], state.generators["augment"])).to(device)
     mask = parallel.share(draw_mask(whole, state.generators["mask"], progress_share)).to(device)
-    chosen = augmentation.apply(images[parallel.share(index).to(device)], choices)
-    return Batch(unit_range(chosen), mask, whole, state.generators["noise"])
+    own = parallel.share(index).to(device)
+    chosen = augmentation.apply(images[own], choices)
+    return Batch(unit_range(chosen), mask, whole, state.generators["noise"], None if labels is None else labels[own])
 
 
 def epoch_order(count: int, state: State) -> Tensor:
@@ -172,11 +179,12 @@ def collect(recent: list[dict[str, Tensor]], state: State, recipe: Recipe, total
     recent.clear()
 
 
-def close_row(model, step, state, validation, masks, recipe: Recipe, total: int) -> dict[str, float | int]:
+def close_row(model, state, validation: tuple[Tensor, Tensor, Tensor | None], recipe: Recipe, total: int) -> dict[str, float | int]:
     """One row of the history: mean training losses since the last row, and the validation loss; keeps the best."""
     row = {"step": state.step, "learning_rate": recipe.learning_rate * rate_factor(state.step - 1, total, recipe.warmup)}
     row |= {name: value / state.counted for name, value in state.sums.items()}
-    validation_loss = mean_loss(model, validation, masks, recipe.precision)
+    images, masks, labels = validation
+    validation_loss = mean_loss(model, images, masks, recipe.precision, labels)
     if not math.isfinite(validation_loss):
         raise NotFinite(f"the validation loss became {validation_loss} at step {state.step} of {total}: lower learning_rate or set clip")
     row["validation_loss"] = validation_loss
@@ -193,15 +201,17 @@ def validation_masks(count: int, draw_mask: DrawMask, seed: int) -> Tensor:
 
 
 @torch.no_grad()
-def mean_loss(model: nn.Module, images: Tensor, masks: Tensor, precision: Precision, batch: int = 512) -> float:
-    """The model's loss over a set of images under fixed masks; each process takes a share."""
+def mean_loss(
+    model: nn.Module, images: Tensor, masks: Tensor, precision: Precision, labels: Tensor | None = None, batch: int = 512
+) -> float:
+    """The model's loss over a set of images under fixed masks, with labels where it wants them; each process takes a share."""
     model.eval()
     count, total = len(images), 0.0
-    images, masks = parallel.share(images), parallel.share(masks)
+    images, more = parallel.share(images), [parallel.share(tensor) for tensor in (masks, labels) if tensor is not None]
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
         with autocast(images.device, precision):
-            total += model.loss(unit_range(images[part]), masks[part]).item() * len(images[part])
+            total += model.loss(unit_range(images[part]), *(tensor[part] for tensor in more)).item() * len(images[part])
     model.train()
     if parallel.size() > 1:
         total = parallel.sums([torch.tensor(total, dtype=torch.float64).to(images.device)])[0].item()

@@ -18,9 +18,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib import evaluate, metrics, probes, training
+from lib import evaluate, finetune, metrics, probes, training
 from lib.augment import AUGMENTATIONS
-from lib.data import DATASETS, load
+from lib.data import DATASETS, Images, load
 from lib.data.downloaded import VALIDATION, from_arrays
 from lib.data.folder import read_folder
 from lib.masking import STRATEGIES, draw
@@ -135,6 +135,17 @@ def of_probes() -> Values:
     return [*probes.linear_probe(features, labels).values(), *probes.nearest_neighbours(features, labels).values()]
 
 
+def of_finetuning() -> Values:
+    """Logits after a few steps on made-up digits, with drop path, decay by layer and label smoothing."""
+    options = {"dim": 8, "depth": 2, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
+    model = build("mae", options, SHAPE, torch.full((SHAPE.channels,), 0.5), torch.full((SHAPE.channels,), 0.3), stream(0, "weights"))
+    held = {"variant": "toy", "sha256": "", "licence": "", "citation": "", "classes": ("a", "b", "c")}
+    splits = {name: Images(some_bytes(n), torch.arange(n) % 3, **held) for name, n in (("train", 30), ("validation", 9))}
+    how = finetune.FineTune(epochs=2, least_steps=8, batch_size=8, drop_path=0.3)
+    classifier, _ = finetune.fine_tune(model, splits, how, 0.5, seed=3, precision="float32")
+    return classifier(some_bytes(4).float() / 255).flatten().tolist()
+
+
 def components() -> dict[str, tuple[int, object]]:
     """Every component: its version and the function that measures it."""
     found = {f"data.{name}": (entry.version, lambda name=name: of_data(name)) for name, entry in DATASETS.items()}
@@ -145,6 +156,7 @@ def components() -> dict[str, tuple[int, object]]:
         "training": (training.VERSION, of_training),
         "metrics": (metrics.VERSION, of_metrics),
         "probes": (probes.VERSION, of_probes),
+        "finetuning": (finetune.VERSION, of_finetuning),
     }
 
 

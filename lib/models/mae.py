@@ -102,10 +102,14 @@ class MaskedAutoencoder(nn.Module):
             return self.patch_embedding(patches) + self.positions
         return self.patch_embedding(take(patches, chosen)) + self.positions[chosen]
 
-    def encode(self, images: Float[Tensor, "batch channels height width"], mask: Mask | None = None) -> Float[Tensor, "batch seen dim"]:
+    def encode(
+        self, images: Float[Tensor, "batch channels height width"], mask: Mask | None = None, keep: Tensor | None = None
+    ) -> Float[Tensor, "batch seen dim"]:
         """[CLS] and the visible patches through the encoder (seen = 1 + visible); no mask means that all are visible.
 
         With `mask_token_in_encoder` hidden patches go through it too, as a token (seen = 1 + tokens).
+        keep   [depth, 2, batch] factors of its branches (see `transformer.drop_path`)
+
         Raises ValueError where nothing is visible.
         """
         visible = None if mask is None else visible_indices(mask)[0]
@@ -115,7 +119,7 @@ class MaskedAutoencoder(nn.Module):
             tokens = torch.where(mask[:, :, None], self.mask_token + self.positions, self.tokens(images))
         else:
             tokens = self.tokens(images, visible)  # batch visible dim
-        return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1))
+        return self.encoder(torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1), keep=keep)
 
     def decode(self, latents: Float[Tensor, "batch seen dim"], mask: Mask) -> Float[Tensor, "batch tokens pixels"]:
         """Predicted patches, hidden and visible ones, in reading order."""
@@ -210,9 +214,20 @@ class MaskedAutoencoder(nn.Module):
             patches = restore(patches, truth, mask, self.grid, statistics)
         return self.space.restore(unpatchify(patches, self.patch, self.grid))
 
-    def embed(self, images: Float[Tensor, "batch channels height width"]) -> Float[Tensor, "batch dim"]:
-        latents = self.encode(images)
+    def embed(self, images: Float[Tensor, "batch channels height width"], keep: Tensor | None = None) -> Float[Tensor, "batch dim"]:
+        latents = self.encode(images, keep=keep)
         return latents[:, 0] if self.config.pooling == "cls" else latents[:, 1:].mean(dim=1)
+
+    @property
+    def layers(self) -> int:
+        """Depth of what `embed` goes through, in blocks."""
+        return self.config.depth
+
+    def layer_of(self, name: str) -> int:
+        """In which layer a parameter of the encoder works: 0 for patches and [CLS], 1 to depth for blocks, depth + 1 behind them."""
+        if name.startswith("encoder.blocks."):
+            return int(name.split(".")[2]) + 1
+        return 0 if name.startswith(("patch_embedding", "cls_token")) else self.config.depth + 1
 
     def attention(self, images: Tensor) -> Float[Tensor, "batch heads tokens tokens"]:
         """Attention of the encoder's last block with nothing hidden; place 0 on both last axes is [CLS]."""

@@ -47,6 +47,7 @@ def later(default: Any, *, before: Any, **limits: Any) -> Any:
     return Field(default, json_schema_extra={BEFORE: before}, **limits)
 
 
+Shares = Annotated[tuple[float, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 Sizes = Annotated[tuple[int, ...], BeforeValidator(lambda value: tuple(value) if isinstance(value, list) else value)]
 
 
