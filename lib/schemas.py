@@ -234,4 +234,47 @@ class MaskingStrategies(VisionTransformer):
         return self.vit if self.model == "mae" else {"hidden": self.hidden, "latent": self.latent}
 
 
-SCHEMAS = {schema.notebook: schema for schema in (VanillaAutoencoder, AdversarialAutoencoder, ViTMAE, MaskingStrategies)}
+class FewLabels(VisionTransformer):
+    """Fine-tuning on shares of the labels, from a masked, an unmasked and no pre-training."""
+
+    notebook: ClassVar[str] = "05_few_labels"
+    models: ClassVar[tuple[str, ...]] = ("mae",)
+
+    dataset: str = "digits"
+    patch_size: Count = 2
+    dim: Annotated[int, Field(ge=4, multiple_of=4)] = 64
+    decoder_dim: Annotated[int, Field(ge=4, multiple_of=4)] = 32
+    heads: Count = 4
+    epochs: Annotated[int, Field(ge=1)] = 100
+    learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.002
+    finetune_epochs: Annotated[int, Field(ge=1)] = 20
+    finetune_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
+    finetune_augment: Literal["none", "flip", "crop_flip"] = "none"
+    least_steps: Count = 150
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
+    drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (0.02, 0.1, 1.0)
+    seeds: Seeds = (1, 2, 3)
+
+    def starts(self, seed: int) -> dict[str, Any]:
+        """What is fine-tuned, by name: after masked and unmasked pre-training of the same length, and two supervised controls.
+
+        `scratch` has the fine-tuning's epochs, `scratch, long` those of the pre-training as well; neither has
+        layer decay, which is for layers that know something.
+        """
+        tune = {"shares": self.shares, "least_steps": self.least_steps, "batch_size": self.batch_size, "drop_path": self.drop_path}
+        tune |= {"learning_rate": self.finetune_rate, "augment": self.finetune_augment}
+        tuned = tune | {"epochs": self.finetune_epochs, "layer_decay": self.layer_decay}
+        scratch = tune | {"epochs": self.finetune_epochs, "layer_decay": 1.0}
+        untrained = {"recipe": {"epochs": 0}, "seed": seed}
+        return {
+            "masked": self.experiment("mae", self.vit, fine_tune=tuned, seed=seed),
+            "not masked": self.experiment("mae", self.vit | {"loss_on": "all"}, fine_tune=tuned, mask_ratio=0.0, seed=seed),
+            "scratch": self.experiment("mae", self.vit, fine_tune=scratch, **untrained),
+            "scratch, long": self.experiment(
+                "mae", self.vit, fine_tune=scratch | {"epochs": self.finetune_epochs + self.epochs}, **untrained
+            ),
+        }
+
+
+SCHEMAS = {schema.notebook: schema for schema in (VanillaAutoencoder, AdversarialAutoencoder, ViTMAE, MaskingStrategies, FewLabels)}
