@@ -6,7 +6,7 @@ from PIL import Image
 from lib.data import DataError, load
 from lib.data import cache as cache_module
 from lib.data.pictures import open_rgb
-from lib.data.registry import read_once
+from lib.data.registry import carve, read_once
 
 
 @pytest.fixture(autouse=True)
@@ -176,3 +176,14 @@ def test_the_cache_is_used_renewed_and_never_trusted_when_damaged(classes, monke
     for split in ("train", "validation", "test"):
         load(f"folder:{classes}", split, size=8)
     assert len(list(files[0].parent.iterdir())) >= before + 2, "what changed was decoded anew"
+
+
+def test_a_folder_with_its_own_test_set_is_carved_as_all_other_sets_are(tmp_path):
+    """The published runs rest on this split: the last tenth of a fixed permutation validates."""
+    for number in range(40):
+        for part in ("train", "test"):
+            (tmp_path / part / "a").mkdir(parents=True, exist_ok=True)
+            Image.new("L", (2, 2), number).save(tmp_path / part / "a" / f"{number:02}.png")
+    for split in ("train", "validation"):
+        shades = load(f"folder:{tmp_path}", split).images[:, 0, 0, 0].tolist()
+        assert shades == carve(split, 40, 4).tolist()

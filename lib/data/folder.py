@@ -22,7 +22,7 @@ from lib.paths import resolve
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 
 
-@dataset("folder", native=None, version=2)
+@dataset("folder", native=None, version=3)
 def folder(split: Split, root: Path, size: int | None, path: str) -> Images:
     place = resolve(path)
     if not place.is_dir():
@@ -37,7 +37,7 @@ def read_folder(place: Path, split: Split, size: int | None, variant: str, licen
     classes = tuple(sorted({name for part in parts.values() for name, _ in part} - {""}))  # of all splits: one numbering
     listing = [(name, (stat := file.stat()).st_size, stat.st_mtime_ns) for name, file in files]
     return cached(
-        ["folder", 3, variant, split, size, str(place), classes, listing],
+        ["folder", 4, variant, split, size, str(place), classes, listing],
         lambda: decode(files, classes, size, variant, licence, citation),
     )
 
@@ -60,8 +60,8 @@ def split_files(place: Path) -> dict[str, list[tuple[str, Path]]]:
     order, tenth = permutation(len(pool)).tolist(), max(1, len(pool) // 10)
     for split in ("test", "validation"):
         if split not in own:
-            own[split] = [pool[i] for i in sorted(order[:tenth])]
-            order = order[tenth:]
+            own[split] = [pool[i] for i in sorted(order[-tenth:])]
+            order = order[:-tenth]
     return own | {"train": [pool[i] for i in sorted(order)]}
 
 
