@@ -1,4 +1,6 @@
-"""What a record says of its data and of its model, beside what was measured."""
+"""What a record says of its data, its model and its run, beside what was measured."""
+
+import datetime
 
 import torch
 from torch import nn
@@ -65,3 +67,15 @@ class Flops(TorchDispatchMode):
         found = function(*arguments, **names)
         self.total += count(*arguments, **names, out_val=found) if count else 0
         return found
+
+
+def beginning() -> dict[str, object]:
+    """What provenance says of the moment and the code, before anything is done."""
+    head, dirty = records.commit()
+    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    return {"commit": head, "dirty": dirty, "versions": records.versions(), "started": started}
+
+
+def seconds(clock: list[float]) -> dict[str, float]:
+    """Of training and of evaluation, from three readings of a clock."""
+    return {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}

@@ -6,7 +6,7 @@ parameters nothing is claimed, and that is what is printed. The printed line hol
 trained number, so that nbval can compare it strictly.
 """
 
-from lib.schemas import NotebookParameters
+from lib.notebook_parameters import NotebookParameters
 
 
 class Claims:

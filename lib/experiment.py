@@ -10,7 +10,6 @@ for the same run at once one does it and the others wait for its record.
 """
 
 import contextlib
-import datetime
 import os
 import time
 import warnings
@@ -146,7 +145,7 @@ def new_model(experiment: Experiment, splits: dict[str, Images]) -> nn.Module:
 
 def perform(experiment: Experiment, execution: Execution) -> Run | None:
     """Train, measure, write; under torchrun all processes train and process 0 does the rest."""
-    begun, device = now(), prepared(execution)
+    begun, device = about.beginning(), prepared(execution)
     with parallel.group(device):
         splits, processes = parallel.first_alone(lambda: load_splits(experiment, execution)), parallel.size()
         first, clock = parallel.rank() == 0, [time.perf_counter()]
@@ -159,7 +158,7 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
     if (execution.scale != "quick" or processes > 1) and MODELS[experiment.model].trained:
         checkpoint.save(execution.checkpoints(experiment.key) / "model.safetensors", model.state_dict(), {"key": experiment.key})
     described = {"data": about.data(experiment, splits), "model": about.model(model, experiment, device), "history": history}
-    machine = begun | {"machine": describe(device, processes), "seconds": spent(clock)}
+    machine = begun | {"machine": describe(device, processes), "seconds": about.seconds(clock)}
     record = write_record(experiment, execution, rows, metrics=measured, provenance=records.Provenance(**machine), **described)
     return Run(record, model.cpu(), rows, splits)
 
@@ -169,7 +168,7 @@ def perform_fine_tuning(experiment: Experiment, execution: Execution) -> Run:
     base = run(experiment.pretraining, execution)
     if base.splits is None:
         raise DataError(f"fine-tuning needs the data of {experiment.dataset!r}, and it is not at hand: give its folder as data_root")
-    begun, device, nothing = now(), prepared(execution), pd.DataFrame()
+    begun, device, nothing = about.beginning(), prepared(execution), pd.DataFrame()
     model, measured, history, clock = base.model.to(device), {"validation": {}, "test": {}}, [], [time.perf_counter()]
     if isinstance(model, nn.Module) and not list(model.parameters()):
         raise ValueError(f"model {experiment.model!r} has no weights to fine-tune")
@@ -188,18 +187,11 @@ def perform_fine_tuning(experiment: Experiment, execution: Execution) -> Run:
         evaluating += time.perf_counter() - before
     clock += [time.perf_counter() - evaluating, time.perf_counter()]
     described = {"data": base.record.data, "model": base.record.model, "history": history}
-    machine = begun | {"machine": describe(device), "seconds": spent(clock)}
+    machine = begun | {"machine": describe(device), "seconds": about.seconds(clock)}
     record = write_record(experiment, execution, nothing, metrics=measured, provenance=records.Provenance(**machine), **described)
     for share in experiment.fine_tune.shares:
         checkpoint.drop_states(folder / f"{share:g}")
     return Run(record, None, nothing, base.splits)
-
-
-def now() -> dict[str, object]:
-    """What provenance says of the moment and the code, before anything is done."""
-    head, dirty = records.commit()
-    started = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    return {"commit": head, "dirty": dirty, "versions": records.versions(), "started": started}
 
 
 def prepared(execution: Execution) -> torch.device:
@@ -208,10 +200,6 @@ def prepared(execution: Execution) -> torch.device:
         torch.set_num_threads(execution.threads)
     keep_freed_memory()
     return parallel.own_device(resolve_device(execution.device))
-
-
-def spent(clock: list[float]) -> dict[str, float]:
-    return {"training": round(clock[1] - clock[0], 2), "evaluation": round(clock[2] - clock[1], 2)}
 
 
 def write_record(experiment: Experiment, execution: Execution, rows: pd.DataFrame, **found) -> records.Record:

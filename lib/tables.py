@@ -92,16 +92,34 @@ def published_view(measures: dict[str, str], split: str = "test", scale: str = "
     return wide.reindex(columns=[name for name in measures if name in wide]).rename(columns=measures).fillna("").reset_index()
 
 
+def few_labels(scale: str = "standard", split: str = "test") -> pd.DataFrame:
+    """Published accuracies after fine-tuning on shares of the labels, a row for each data set and start."""
+    table = read_published(scale)
+    named = [] if table.empty else sorted({m for m in table["measure"] if m.startswith("finetune_accuracy@")}, key=share_of)
+    parts = []
+    for data in dict.fromkeys(table[table["measure"].isin(named)]["data"]) if named else []:
+        part = published_view({name: f"{share_of(name):.3g} of labels" for name in named}, split, scale, data=data)
+        parts.append(part.assign(data=data).set_index("data").reset_index())
+    return pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
+
+
+def share_of(measure: str) -> float:
+    return float(measure.split("@")[1])
+
+
 def with_interval(mean: float, half_width: float) -> str:
     """A mean and, over several seeds, the half-width of its interval."""
     digits = 2 if abs(mean) >= 2 else 3
     return f"{mean:.{digits}f}" if pd.isna(half_width) else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 
 
-def trained_as(label: str, strategy: str, mask_ratio: float, options: dict, epochs: int) -> str:
+def trained_as(label: str, strategy: str, mask_ratio: float, options: dict, epochs: int, fine_tune: dict | None = None) -> str:
     """How a model was trained, in words; a baseline is its label."""
     if "loss_on" not in options:
         return label
+    if fine_tune:
+        before = "not masked" if mask_ratio == 0 else f"{strategy} {mask_ratio:.0%}"
+        return f"pre-trained {epochs} epochs, {before}" if epochs else f"from scratch, {fine_tune['epochs']} epochs"
     words = [label, "not masked" if mask_ratio == 0 else f"{strategy} {mask_ratio:.0%}"]
     words += ["untrained"] if epochs == 0 else []
     words += ["normalised target"] if options.get("normalise_target") else []
@@ -113,6 +131,7 @@ def configuration(record: Record) -> dict[str, object]:
     parameters = record.parameters
     rest = {name: value for name, value in parameters.items() if name not in ("seed", "dataset", "model", "test_masks")}
     words = (record.model.label, parameters["strategy"], parameters["mask_ratio"], parameters["options"], parameters["recipe"]["epochs"])
+    words += (parameters.get("fine_tune"),)
     return {
         "data": record.data.variant,
         "model": record.model.family,

@@ -86,7 +86,7 @@ def close(found, expected, relative, floor, name):
 
 def gradients_of(model) -> dict[str, torch.Tensor]:
     """Their gradients under our names: they are renamed and laid out as weights are."""
-    from lib.pretrained import to_ours
+    from lib.weight_names import to_ours
 
     names = {name: parameter.grad for name, parameter in model.named_parameters() if parameter.grad is not None and parameter.requires_grad}
     return {name: tensor for name, tensor in to_ours(names).items() if "positions" not in name}
