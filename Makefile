@@ -5,7 +5,7 @@ NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 STRIP := --keep-output --keep-count --keep-id --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.widgets"
 PROFILE ?= local
 
-.PHONY: help setup report sweep standard stale test unit notebooks lint lab rerun publish soak clean
+.PHONY: help setup report sweep standard stale test unit notebooks lint lab rerun publish soak bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -16,7 +16,7 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the four notebooks on embedded images and build reports/index.html
+report: setup  ## run the five notebooks on embedded images and build reports/index.html
 	@$(BIN)/python -m lib.engine
 
 sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking [PROFILE=local] [DATA=folder]
@@ -54,6 +54,9 @@ publish: setup  ## tables, figures and README's table from the committed records
 
 soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
 	@$(BIN)/python tests/soak.py
+
+bench: setup  ## training speed of the ViT-MAE beside other projects (pip install -e .[peers] for them)
+	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
 clean:  ## remove what runs have made here (records of larger runs stay)
 	rm -rf reports/index.html reports/notebooks reports/results/quick reports/figures/quick .pytest_cache .ruff_cache

@@ -15,7 +15,6 @@ import copy
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +23,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from lib import training
+from lib.augment import Augment
 from lib.data import Images
 from lib.layers import initialise
 from lib.models.registry import Config, Shares
@@ -48,7 +48,7 @@ class FineTune(Config):
     drop_path: float = Field(0.1, ge=0, lt=1)  # probability to leave out a branch of the last block, falling to 0 at the first
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0)
-    augment: Literal["none", "flip", "crop_flip"] = "crop_flip"
+    augment: Augment = "crop_flip"
 
 
 class Classifier(nn.Module):

@@ -6,12 +6,20 @@ From parameters come experiments (`experiment`, `baseline`) and the way to run t
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 EXECUTION = ("data_root", "output", "device", "threads", "processes", "accumulate", "rerun")  # how, not what: claims do not depend on them
 
 BASELINES = ("pca", "biharmonic", "mean_fill", "raw_pixels")
 
+
+def known_augmentation(name: str) -> str:
+    from lib.augment import known
+
+    return known(name)
+
+
+Augment = Annotated[str, AfterValidator(known_augmentation)]
 AllOr = Annotated[int, Field(ge=0)]  # 0 stands for "all" or "as it is"
 Ratio = Annotated[float, Field(gt=0, lt=1)]
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lib.notebook_parameters import BASELINES, AllOr, Count, Ints, Names, NotebookParameters, Priors, Ratios, Seeds, as_tuple
+from lib.notebook_parameters import BASELINES, AllOr, Augment, Count, Ints, Names, NotebookParameters, Priors, Ratios, Seeds, as_tuple
 
 
 class VanillaAutoencoder(NotebookParameters):
@@ -51,7 +51,7 @@ class VisionTransformer(NotebookParameters):
     decoder_dim: Annotated[int, Field(ge=4, multiple_of=4)] = 64
     decoder_depth: Count = 1
     decoder_heads: Count = 4
-    augment: Literal["none", "flip", "crop_flip"] = "none"
+    augment: Augment = "none"
 
     @model_validator(mode="after")
     def heads_share_widths(self):
@@ -77,7 +77,7 @@ class ViTMAE(VisionTransformer):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.0015
     evaluate_images: AllOr = 200
     probe_images: AllOr = 600
-    augment: Literal["none", "flip", "crop_flip"] = "flip"
+    augment: Augment = "flip"
     hidden: Ints = (256,)
     latent: Count = 64
     seed: Annotated[int, Field(ge=0)] = 1
@@ -129,7 +129,7 @@ class FewLabels(VisionTransformer):
     learning_rate: Annotated[float, Field(gt=0, lt=1)] = 0.002
     finetune_epochs: Annotated[int, Field(ge=1)] = 12
     finetune_rate: Annotated[float, Field(gt=0, lt=1)] = 0.001
-    finetune_augment: Literal["none", "flip", "crop_flip"] = "none"
+    finetune_augment: Augment = "none"
     least_steps: Count = 100
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1

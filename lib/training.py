@@ -23,7 +23,7 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from lib import checkpoint, parallel
-from lib.augment import AUGMENTATIONS
+from lib.augment import AUGMENTATIONS, Augment
 from lib.machine import Precision, autocast
 from lib.models.registry import Config, later
 from lib.optim import Batch, Step
@@ -46,7 +46,7 @@ class Recipe(Config):
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps with a rising learning rate
     clip: float | None = Field(None, gt=0)  # largest gradient norm
-    augment: Literal["none", "flip", "crop_flip"] = "none"
+    augment: Augment = "none"
     keep: Literal["best", "last"] = "best"  # weights to end with: lowest validation loss, or the last
     evaluations: int = Field(10, ge=1)  # validations over the run, evenly spaced
     precision: Precision = "float32"

@@ -18,6 +18,11 @@ def test_the_readme_shows_the_published_tables():
     assert text == publish.readme(text)
 
 
+def test_the_page_on_speed_shows_the_committed_benchmarks():
+    text = publish.SPEED.read_text()
+    assert publish.START in text and publish.END in text and text == publish.speed(text)
+
+
 def test_committed_records_are_whole_and_hold_no_path():
     for scale in publish.SCALES:
         for file in sorted((REPORTS / "results" / scale).glob("*.json")):
@@ -35,7 +40,8 @@ def published(measure):
     from lib import tables
 
     table = tables.read_published()
-    table = table[(table["split"] == "test") & (table["measure"] == measure)]
+    table = table[(table["split"] == "test") & (table["measure"] == measure) & (table["data"] == publish.MAIN["data"])]
+    table = table[table["epochs"].isin(publish.MAIN["epochs"])]
     return table.set_index("training")["mean"]
 
 
