@@ -93,13 +93,14 @@ def published_view(measures: dict[str, str], split: str = "test", scale: str = "
 
 
 def few_labels(scale: str = "standard", split: str = "test") -> pd.DataFrame:
-    """Published accuracies after fine-tuning on shares of the labels, a row for each data set and start."""
+    """Published accuracies after fine-tuning on shares of the labels, a row for each start, of data sets that have an opponent, too."""
     table = read_published(scale)
     named = [] if table.empty else sorted({m for m in table["measure"] if m.startswith("finetune_accuracy@")}, key=share_of)
     parts = []
     for data in dict.fromkeys(table[table["measure"].isin(named)]["data"]) if named else []:
         part = published_view({name: f"{share_of(name):.3g} of labels" for name in named}, split, scale, data=data)
-        parts.append(part.assign(data=data).set_index("data").reset_index())
+        if len(part) > 1:
+            parts.append(part.assign(data=data).set_index("data").reset_index())
     return pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
 
 
