@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
 from lib.data import Images
+from lib.mapped import release
 from lib.masking import Grid, draw
 from lib.metrics import image_measures, psnr
 from lib.patches import pixel_mask
@@ -44,8 +45,11 @@ def test_mask(name: str, split: str, count: int, grid: Grid) -> Bool[Tensor, "co
 @torch.no_grad()
 def in_batches(function, *tensors: Tensor, device: torch.device, batch: int = 256) -> Tensor:
     """Apply a function batch by batch on a device; the result lies on the CPU, in float32."""
-    parts = [function(*(t[i : i + batch].to(device) for t in tensors)) for i in range(0, len(tensors[0]), batch)]
-    return torch.cat([part.float().cpu() for part in parts])
+    parts = []
+    for start in range(0, len(tensors[0]), batch):
+        parts.append(function(*(tensor[start : start + batch].to(device) for tensor in tensors)).float().cpu())
+        release()
+    return torch.cat(parts)
 
 
 def reconstruct(

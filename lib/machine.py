@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
+
+from lib.mapped import IN_MEMORY
 
 Precision = Literal["float32", "bf16"]
 
@@ -44,6 +47,12 @@ def fast_bf16(device: torch.device) -> bool:
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:
     """The context in which a forward pass runs."""
     return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else contextlib.nullcontext()
+
+
+def nearest(images: Tensor, device: torch.device) -> Tensor:
+    """A whole set where its batches are taken from: the device, or where it lies if it would fill half of the device's free memory."""
+    free = torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else 2 * IN_MEMORY
+    return images.to(device) if images.nbytes < free / 2 else images
 
 
 def keep_freed_memory(kept: bool = True) -> bool:

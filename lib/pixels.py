@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
+from lib.mapped import parts
 from lib.patches import Size, grid_of, pixel_mask
 
 Region = Literal["hidden", "all"]
@@ -90,7 +91,9 @@ def unit_range(images: UInt8[Tensor, "batch channels height width"]) -> Float[Te
 def channel_statistics(images: UInt8[Tensor, "batch channels height width"]) -> tuple[Tensor, Tensor]:
     """Mean and deviation of each channel over a set of images in [0, 1], float32 [channels] each."""
     levels = torch.arange(256, dtype=torch.float64) / 255
-    counts = torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in images.transpose(0, 1)])
+    counts = torch.zeros(images.shape[1], 256, dtype=torch.int64)
+    for part in parts(images):
+        counts += torch.stack([torch.bincount(channel.reshape(-1), minlength=256) for channel in part.transpose(0, 1)])
     share = counts.double() / counts.sum(dim=1, keepdim=True)  # channels x 256: exact and small, whatever the set's size
     mean = share @ levels
     variance = share @ levels**2 - mean**2

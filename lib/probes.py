@@ -14,7 +14,7 @@ from jaxtyping import Float, Int64
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.neighbors import KNeighborsClassifier
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 VERSION = 1  # raise it when accuracies change: records made before are then stale
@@ -27,13 +27,17 @@ Labels = dict[str, Int64[np.ndarray, " count"]]
 
 def linear_probe(features: Features, labels: Labels) -> dict[str, float]:
     """Accuracy on validation and test of the probe whose strength does best on validation."""
-    fitted = [fit_probe(features["train"], labels["train"], strength) for strength in STRENGTHS]
-    scores = [probe.score(features["validation"], labels["validation"]) for probe in fitted]
-    best = fitted[int(np.argmax(scores))]
+    best = best_probe(features, labels)
     return {split: float(best.score(features[split], labels[split])) for split in ("validation", "test")}
 
 
-def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float):
+def best_probe(features: Features, labels: Labels) -> Pipeline:
+    """The probe whose strength does best on validation: a scaler and a logistic regression."""
+    fitted = [fit_probe(features["train"], labels["train"], strength) for strength in STRENGTHS]
+    return max(fitted, key=lambda probe: probe.score(features["validation"], labels["validation"]))
+
+
+def fit_probe(features: np.ndarray, labels: np.ndarray, strength: float) -> Pipeline:
     probe = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=100))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # 100 steps are the protocol

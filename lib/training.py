@@ -23,18 +23,18 @@ from pydantic import Field
 from torch import Generator, Tensor, nn
 
 from lib import checkpoint, parallel
-from lib.augment import AUGMENTATIONS, Augment
-from lib.machine import Precision, autocast
+from lib.augment import Augment
+from lib.feed import DrawMask, Feed, epoch_order
+from lib.machine import Precision, autocast, nearest
+from lib.mapped import release
 from lib.models.registry import Config, later
-from lib.optim import Batch, Step
+from lib.optim import Step
 from lib.pixels import unit_range
 from lib.streams import stream
 
 VERSION = 1  # raise it when the loop's results change: records made before are then stale
 STREAMS = ("order", "augment", "mask", "noise")
 CHECK_EVERY = 50  # steps between looks at the losses, which wait for an accelerator and for other processes
-
-DrawMask = Callable[[int, Generator, float], Tensor]  # (batch, generator, progress) -> mask
 
 
 class Recipe(Config):
@@ -96,7 +96,7 @@ def train(
 ) -> list[dict[str, float | int]]:
     """Train `model` in place by `step` and return the history, one row per validation.
 
-    images, validation   uint8, kept on the model's device as they are
+    images, validation   uint8, kept on the model's device where they fit; may be mapped from files (see `mapped`)
     draw_mask            (batch, generator, share of training done) -> mask, True = hidden
     labels               of images and of validation, where `model.loss(images, mask, labels)` wants them
     run, folder          a name for this run and where its states lie; None keeps none
@@ -106,8 +106,9 @@ def train(
     Raises NotFinite, naming the step, the learning rate and the last good state.
     """
     device = next(model.parameters()).device
-    images, validation = images.to(device), validation.to(device)
+    images, validation = nearest(images, device), nearest(validation, device)
     own_labels, validation_labels = (None, None) if labels is None else (labels[0].to(device), labels[1].to(device))
+    feed = Feed(images, own_labels, draw_mask, recipe.augment, device)
     batch = min(recipe.batch_size, len(images))
     per_epoch = len(images) // batch if recipe.last_batch == "drop" else math.ceil(len(images) / batch)
     total = recipe.epochs * per_epoch
@@ -120,11 +121,10 @@ def train(
         if place == 0:
             state.epoch_start = state.generators["order"].get_state()
         if place == 0 or order is None:
-            order = epoch_order(len(images), state)
-        progress_share = state.step / total
+            order = epoch_order(len(images), state.generators["order"], state.epoch_start)
         step.scale_rate(rate_factor(state.step, total, recipe.warmup))
         index = order[place * batch : (place + 1) * batch]
-        recent.append(step(next_batch(images, index, state, draw_mask, recipe, progress_share, own_labels)))
+        recent.append(step(feed.batch(index, state.generators, state.step / total)))
         state.step += 1
         row_due = state.step in rows_at
         if (device.type == "cpu" and parallel.size() == 1) or row_due or len(recent) == CHECK_EVERY:
@@ -139,25 +139,6 @@ def train(
     if recipe.keep == "best" and state.best:
         model.load_state_dict(state.best)
     return state.history
-
-
-def next_batch(
-    images: Tensor, index: Tensor, state: State, draw_mask: DrawMask, recipe: Recipe, progress_share: float, labels: Tensor | None = None
-) -> Batch:
-    """This process's share of the batch at `index`; all randomness is drawn for the whole of it."""
-    augmentation, whole, device = AUGMENTATIONS[recipe.augment], len(index), images.device
-    choices = parallel.share(augmentation.draw(whole, *images.shape[2:], state.generators["augment"])).to(device)
-    mask = parallel.share(draw_mask(whole, state.generators["mask"], progress_share)).to(device)
-    own = parallel.share(index).to(device)
-    chosen = augmentation.apply(images[own], choices)
-    return Batch(unit_range(chosen), mask, whole, state.generators["noise"], None if labels is None else labels[own])
-
-
-def epoch_order(count: int, state: State) -> Tensor:
-    """This epoch's permutation, the same whether the epoch begins here or a resumed run is inside it."""
-    generator = state.generators["order"]
-    generator.set_state(state.epoch_start)
-    return torch.randperm(count, generator=generator)
 
 
 def collect(recent: list[dict[str, Tensor]], state: State, recipe: Recipe, total: int, folder: Path | None) -> None:
@@ -210,11 +191,12 @@ def mean_loss(
     images, more = parallel.share(images), [parallel.share(tensor) for tensor in (masks, labels) if tensor is not None]
     for start in range(0, len(images), batch):
         part = slice(start, start + batch)
-        with autocast(images.device, precision):
-            total += model.loss(unit_range(images[part]), *(tensor[part] for tensor in more)).item() * len(images[part])
+        with autocast(masks.device, precision):
+            total += model.loss(unit_range(images[part].to(masks.device)), *(tensor[part] for tensor in more)).item() * len(images[part])
+        release()
     model.train()
     if parallel.size() > 1:
-        total = parallel.sums([torch.tensor(total, dtype=torch.float64).to(images.device)])[0].item()
+        total = parallel.sums([torch.tensor(total, dtype=torch.float64).to(masks.device)])[0].item()
     return total / count
 
 

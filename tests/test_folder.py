@@ -158,8 +158,8 @@ def test_a_folder_without_pictures_is_named(tmp_path):
 
 def test_the_cache_is_used_renewed_and_never_trusted_when_damaged(classes, monkeypatch):
     first = load(f"folder:{classes}", "test", size=8)
-    files = list(cache_module.FOLDER.iterdir())
-    assert len(files) == 1 and files[0].suffix == ".safetensors"
+    files = list(cache_module.FOLDER.glob("*.images"))
+    assert len(files) == 1 and files[0].suffix == ".images"
     read_once.cache_clear()
     from lib.data import folder
 

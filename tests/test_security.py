@@ -31,7 +31,7 @@ from PIL import EpsImagePlugin, Image
 from safetensors.torch import save_file
 from torchvision import datasets
 
-from lib import checkpoint, figures, parameters, records, report, tables
+from lib import checkpoint, figures, parameters, publish, records, report, tables
 from lib.data import DataError, downloaded, load
 from lib.data import cache as cache_module
 from lib.data.pictures import open_rgb
@@ -158,12 +158,12 @@ def test_a_foreign_cache_is_made_anew(bomb, tmp_path):
     place = sheet(tmp_path / "pictures")
     for content in (bomb, None):
         first = load(f"folder:{place}", "train", size=8)
-        (file,) = cache_module.FOLDER.iterdir()
+        (file,) = cache_module.FOLDER.glob("*.images")
         whole = file.read_bytes()
         file.write_bytes(content or whole[:-1] + bytes([whole[-1] ^ 1]))
         read_once.cache_clear()
         assert torch.equal(load(f"folder:{place}", "train", size=8).images, first.images)
-        assert checkpoint.load(file)[1]["variant"] == "folder-pictures"
+        assert cache_module.read(file).variant == "folder-pictures"
 
 
 @pytest.mark.parametrize("about", ["[]", "null", '"run"', "[" * 100_000], ids=["list", "null", "text", "deep"])
@@ -177,8 +177,8 @@ def test_a_checksum_of_its_own_does_not_make_a_file_a_checkpoint(about, tmp_path
         assert checkpoint.latest_state(tmp_path, "r") is None
     place = sheet(tmp_path / "pictures")
     load(f"folder:{place}", "train", size=8)
-    (cached,) = cache_module.FOLDER.iterdir()
-    shutil.copy(file, cached)
+    (cached,) = cache_module.FOLDER.glob("*.images")
+    cached.write_bytes(bytes(192) + about.encode() + len(about).to_bytes(cache_module.ENDING, "little"))
     read_once.cache_clear()
     assert load(f"folder:{place}", "train", size=8).images[0, :, 4, 4].tolist() == list(BLUE)
 
@@ -398,7 +398,7 @@ def shelf(tmp_path, monkeypatch):
     about["metrics"]["test"] = {f"{HOSTILE.replace('/', '')}/psnr_all": {"value": 1.0, "n": 1}}
     monkeypatch.setattr(records, "read_all", lambda folder: [records.Record.model_validate(about)])
     frame = tables.pd.DataFrame({HOSTILE: [HOSTILE]}, index=[HOSTILE])
-    monkeypatch.setattr(tables, "published_view", lambda **view: frame)
+    monkeypatch.setattr(publish, "views", lambda: {HOSTILE: frame})
     data, metadata = shown[0]._repr_png_()
     outputs = [
         new_output("stream", text=HOSTILE),

@@ -11,10 +11,7 @@ import hashlib
 import warnings
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from lib.data.cache import cached
+from lib.data.cache import Details, Keep, cached
 from lib.data.pictures import fit, open_rgb
 from lib.data.registry import DataError, Images, Split, dataset, permutation
 from lib.paths import resolve
@@ -37,8 +34,8 @@ def read_folder(place: Path, split: Split, size: int | None, variant: str, licen
     classes = tuple(sorted({name for part in parts.values() for name, _ in part} - {""}))  # of all splits: one numbering
     listing = [(name, (stat := file.stat()).st_size, stat.st_mtime_ns) for name, file in files]
     return cached(
-        ["folder", 4, variant, split, size, str(place), classes, listing],
-        lambda: decode(files, classes, size, variant, licence, citation),
+        ["folder", 5, variant, split, size, str(place), classes, listing],
+        lambda keep: decode(files, classes, size, variant, licence, citation, keep),
     )
 
 
@@ -90,26 +87,29 @@ def is_picture(file: Path, place: Path) -> bool:
     return file.suffix.lower() in SUFFIXES and file.is_file() and file.resolve().is_relative_to(place.resolve())
 
 
-def decode(files: list[tuple[str, Path]], classes: tuple[str, ...], size: int | None, variant: str, licence: str, citation: str) -> Images:
-    """Read the files, skipping broken ones with a warning that names them."""
-    arrays, names, skipped, digest = [], [], [], hashlib.sha256()
+def decode(
+    files: list[tuple[str, Path]], classes: tuple[str, ...], size: int | None, variant: str, licence: str, citation: str, keep: Keep
+) -> Details:
+    """Read the files and hand each over; broken ones are skipped with a warning that names them.
+
+    Raises DataError where none can be read, or where their sizes differ and no size was given.
+    """
+    names, skipped, digest, first = [], [], hashlib.sha256(), None
     for name, file in files:
         try:
-            arrays.append(fit(open_rgb(file), size))
-            names.append(name)
-            digest.update(hashlib.sha256(file.read_bytes()).digest())
+            array, content = fit(open_rgb(file), size), file.read_bytes()
         except Exception as error:  # decoders raise almost anything on damaged files
             skipped.append(f"{name}/{file.name}".lstrip("/"))
             warnings.warn(f"skipped {str(file)!r}: {error}", stacklevel=2)  # quoted: names may hold what moves a cursor
-    check_sizes(arrays, files, skipped)
-    labels = torch.tensor([classes.index(name) for name in names]) if classes else None
-    images = torch.from_numpy(np.stack(arrays)).permute(0, 3, 1, 2).contiguous()
-    return Images(images, labels, classes, variant, digest.hexdigest(), licence, citation, tuple(skipped))
-
-
-def check_sizes(arrays: list[np.ndarray], files: list[tuple[str, Path]], skipped: list[str]) -> None:
-    if not arrays:
+            continue
+        first = first or array.shape
+        if array.shape != first:
+            raise DataError(f"pictures of at least 2 sizes, {first[:2]} and {array.shape[:2]}: give a size to bring them to")
+        keep(array.transpose(2, 0, 1))
+        names.append(name)
+        digest.update(hashlib.sha256(content).digest())
+    if not names:
         raise DataError(f"none of {len(files)} pictures could be read, first: {skipped[0]!r}")
-    sizes = sorted({array.shape[:2] for array in arrays})
-    if len(sizes) > 1:
-        raise DataError(f"pictures of {len(sizes)} sizes, such as {sizes[0]} and {sizes[-1]}: give a size to bring them to")
+    labels = [classes.index(name) for name in names] if classes else None
+    about = {"variant": variant, "sha256": digest.hexdigest(), "licence": licence, "citation": citation}
+    return Details(**about, labels=labels, classes=classes, skipped=tuple(skipped))

@@ -17,6 +17,7 @@ import torch
 from jaxtyping import Int64, UInt8
 from torch import Tensor
 
+from lib.mapped import parts, release
 from lib.paths import resolve
 
 Split = Literal["train", "validation", "test"]
@@ -29,9 +30,9 @@ class DataError(ValueError):
 
 @dataclass(frozen=True)
 class Images:
-    """One split of a data set, in memory."""
+    """One split of a data set."""
 
-    images: UInt8[Tensor, "count channels height width"]
+    images: UInt8[Tensor, "count channels height width"]  # in memory or mapped from a file: never written
     labels: Int64[Tensor, " count"] | None
     classes: tuple[str, ...]
     variant: str  # what was read, such as cifar10-jpeg
@@ -46,15 +47,21 @@ class Images:
     @property
     def fingerprint(self) -> str:
         """Six digits of the sha256 of these very images and labels, in order."""
-        labels = b"" if self.labels is None else self.labels.numpy().tobytes()
-        return hashlib.sha256(self.images.numpy().tobytes() + labels).hexdigest()[:6]
+        digest = hashlib.sha256()
+        for part in parts(self.images):
+            digest.update(part.contiguous().numpy())
+        if self.labels is not None:
+            digest.update(self.labels.numpy())
+        return digest.hexdigest()[:6]
 
     def some(self, count: int | None) -> "Images":
         """The first `count` images of a fixed permutation; all, in order, where that is no fewer."""
         return self if count is None or count >= len(self) else self.take(permutation(len(self))[:count])
 
     def take(self, index: Tensor) -> "Images":
-        return replace(self, images=self.images[index], labels=None if self.labels is None else self.labels[index])
+        chosen = replace(self, images=self.images[index], labels=None if self.labels is None else self.labels[index])
+        release()
+        return chosen
 
 
 @dataclass(frozen=True)
@@ -136,7 +143,10 @@ def read_once(entry: DataSet, split: Split, root: Path, size: int | None, path: 
 
 def shared_images(splits: dict[str, Images]) -> int:
     """How many different images lie, byte for byte, in more than one split."""
-    seen = [{image.numpy().tobytes() for image in images.images} for images in splits.values()]
+    seen = [
+        {hashlib.sha256(image.numpy()).digest() for part in parts(images.images) for image in part.contiguous()}
+        for images in splits.values()
+    ]
     return sum(len(first & second) for i, first in enumerate(seen) for second in seen[i + 1 :])
 
 
