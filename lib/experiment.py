@@ -170,8 +170,6 @@ def perform_fine_tuning(experiment: Experiment, execution: Execution) -> Run:
         raise DataError(f"fine-tuning needs the data of {experiment.dataset!r}, and it is not at hand: give its folder as data_root")
     begun, device, nothing = about.beginning(), prepared(execution), pd.DataFrame()
     model, measured, history, clock = base.model.to(device), {"validation": {}, "test": {}}, [], [time.perf_counter()]
-    if isinstance(model, nn.Module) and not list(model.parameters()):
-        raise ValueError(f"model {experiment.model!r} has no weights to fine-tune")
     folder, evaluating = execution.checkpoints(experiment.key), 0.0
     for share in experiment.fine_tune.shares:
         place = None if execution.scale == "quick" else folder / f"{share:g}"

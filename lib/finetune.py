@@ -2,10 +2,13 @@
 
 After He et al. 2022, table 9, scaled down to small images and few minutes: AdamW with
 betas (0.9, 0.999), layer-wise decay of the learning rate (Clark et al. 2020, arXiv
-2003.10555), drop path, label smoothing, warm-up and cosine; crops and flips stand for
-RandAugment, mixup and cutmix. A model is anything that answers `embed(images)`; where it
+2003.10555), drop path, label smoothing, warm-up and cosine, mixup and CutMix where asked
+for; crops and flips stand for RandAugment. A model is anything that answers `embed(images)`; where it
 also tells its `layers` and `layer_of` each parameter, decay and drop path apply. The same
 call on an untrained model is the control: supervised learning from scratch.
+
+A model without weights (raw pixels, PCA) cannot be tuned: its classifier is the linear
+probe, the least that any start has to beat.
 
 The weights of lowest validation loss are kept. Labels are shared out by class, at
 least one each; a seed that gives n images of a class at 1 % gives these n at 10 %, too.
@@ -14,8 +17,10 @@ least one each; a seed that gives n images of a class at 1 % gives these n at 10
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
@@ -25,10 +30,13 @@ from torch import Tensor, nn
 from lib import training
 from lib.augment import Augment
 from lib.data import Images
+from lib.evaluate import embed, in_batches
 from lib.layers import initialise
-from lib.models.registry import Config, Shares
+from lib.mixing import mixed
+from lib.models.registry import Config, Shares, later
 from lib.optim import Batch, Step, StepSettings, Update
 from lib.pixels import unit_range
+from lib.probes import best_probe
 from lib.streams import stream
 from lib.transformer import drop_path
 
@@ -49,6 +57,8 @@ class FineTune(Config):
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0)
     augment: Augment = "crop_flip"
+    mixup: float = later(0.0, before=0.0, ge=0)  # see mixing; 0 = none, 0.8 in the paper
+    cutmix: float = later(0.0, before=0.0, ge=0)  # 0 = none, 1.0 in the paper
 
 
 class Classifier(nn.Module):
@@ -62,10 +72,11 @@ class Classifier(nn.Module):
     def forward(self, images: Float[Tensor, "batch channels height width"], keep: Tensor | None = None) -> Float[Tensor, "batch classes"]:
         return self.head(self.body.embed(images) if keep is None else self.body.embed(images, keep))
 
-    def loss(
-        self, images: Tensor, mask: Tensor, labels: Int64[Tensor, " batch"], keep: Float[Tensor, "batch depth 2"] | None = None
-    ) -> Tensor:
-        """Cross-entropy; `mask` is what the loop hands to every model, and nothing is hidden here."""
+    def loss(self, images: Tensor, mask: Tensor, labels: Tensor, keep: Float[Tensor, "batch depth 2"] | None = None) -> Tensor:
+        """Cross-entropy against labels [batch] or shares of classes [batch, classes].
+
+        `mask` is what the loop hands to every model: nothing is hidden here.
+        """
         logits = self(images, None if keep is None else keep.permute(1, 2, 0))
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
 
@@ -76,10 +87,15 @@ class FineTuneStep(Step):
     def __init__(self, model: Classifier, settings: StepSettings, how: FineTune):
         super().__init__(model, settings)
         self.rate = how.drop_path if hasattr(model.body, "layers") else 0.0
+        self.mixing = {"mixup": how.mixup, "cutmix": how.cutmix}
         used = dict(model.named_parameters())
         self.updates = {"model": Update(used.values(), settings, scales=layer_scales(model, how.layer_decay))}
 
     def __call__(self, batch: Batch) -> dict[str, Tensor]:
+        if any(self.mixing.values()):  # across the whole batch: a fine-tuning has one process
+            classes = self.model.head.out_features
+            images, labels = mixed(batch.images, batch.labels, classes, **self.mixing, generator=batch.generator)
+            batch = replace(batch, images=images, labels=labels)
         more = [batch.labels]
         if self.rate:
             depth = self.model.body.layers
@@ -129,12 +145,16 @@ def fine_tune(
 ) -> tuple[Classifier, list[dict[str, float | int]]]:
     """A classifier from a copy of `model`, trained on a share of the labels, and its history.
 
-    Raises ValueError where there are no labels, and NotFinite.
+    Raises ValueError where there are no labels or no features, and NotFinite.
     """
     train, validation = splits["train"], splits["validation"]
     if train.labels is None or len(train.labels.unique()) < 2:
         raise ValueError("fine-tuning needs labels of at least two classes, and this data set has none: leave fine_tune out")
+    if not hasattr(model, "embed"):
+        raise ValueError(f"a {type(model).__name__} has no features to classify by: choose a model that answers embed(images)")
     chosen = labelled(train.labels, share, seed)
+    if not list(model.parameters()):
+        return probed(model, splits | {"train": replace(train, images=train.images[chosen], labels=train.labels[chosen])}), []
     body = copy.deepcopy(model).train()
     device = next(body.parameters()).device
     with torch.no_grad():
@@ -145,7 +165,7 @@ def fine_tune(
     history = training.train(
         classifier,
         FineTuneStep(classifier, settings, how),
-        train.images[chosen],
+        train.images if len(chosen) == len(train) else train.images[chosen],
         validation.images,
         lambda batch, generator, done: torch.zeros(batch, 1, dtype=torch.bool),
         recipe,
@@ -159,11 +179,24 @@ def fine_tune(
     return classifier.eval(), history
 
 
-@torch.no_grad()
-def accuracy(classifier: Classifier, images: Images, batch: int = 512) -> float:
+def probed(model: nn.Module, splits: dict[str, Images]) -> Classifier:
+    """A copy of a model as it stands under its linear probe, fitted on the training split, its strength chosen on validation."""
+    model = copy.deepcopy(model).cpu()
+    splits = {name: splits[name] for name in ("train", "validation")}
+    features = {name: embed(model, images.images, torch.device("cpu")) for name, images in splits.items()}
+    scaler, regression = (step for _, step in best_probe(features, {name: i.labels.numpy() for name, i in splits.items()}).steps)
+    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_ - regression.coef_ @ (scaler.mean_ / scaler.scale_)
+    if len(regression.classes_) == 2:  # scikit-learn keeps one row then
+        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
+    classifier = Classifier(model, weight.shape[1], len(splits["train"].classes), smoothing=0.0, seed=0).requires_grad_(False)
+    classifier.head.bias.fill_(-torch.inf)  # of a class without any image
+    classifier.head.weight[regression.classes_] = torch.from_numpy(weight).float()
+    classifier.head.bias[regression.classes_] = torch.from_numpy(bias).float()
+    return classifier.eval()
+
+
+def accuracy(classifier: Classifier, images: Images) -> float:
     """Share of images that are classified rightly."""
-    device, right = next(classifier.parameters()).device, 0
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        right += int((classifier(unit_range(images.images[part]).to(device)).argmax(dim=1).cpu() == images.labels[part]).sum())
-    return right / len(images)
+    device = next(classifier.parameters()).device
+    said = in_batches(lambda x: classifier(unit_range(x)), images.images, device=device).argmax(dim=1)
+    return int((said == images.labels).sum()) / len(images)

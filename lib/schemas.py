@@ -114,10 +114,10 @@ class MaskingStrategies(VisionTransformer):
 
 
 class FewLabels(VisionTransformer):
-    """Fine-tuning on shares of the labels, from a masked, an unmasked and no pre-training."""
+    """Classifiers on shares of the labels: fine-tuned from a masked, an unmasked and no pre-training, and a linear one on pixels."""
 
     notebook: ClassVar[str] = "05_few_labels"
-    models: ClassVar[tuple[str, ...]] = ("mae",)
+    models: ClassVar[tuple[str, ...]] = ("mae", *BASELINES)
 
     dataset: str = "digits"
     patch_size: Count = 2
@@ -133,28 +133,42 @@ class FewLabels(VisionTransformer):
     least_steps: Count = 100
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 0.75
     drop_path: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
     shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(as_tuple), Field(min_length=1)] = (0.02, 0.1, 1.0)
     seeds: Seeds = (1, 2)
 
     def starts(self, seed: int) -> dict[str, Any]:
         """What is fine-tuned, by name: after masked and unmasked pre-training of the same length, and two supervised controls.
 
-        `scratch` has the fine-tuning's epochs, `scratch, long` those of the pre-training as well; neither has
-        layer decay, which is for layers that know something.
+        `scratch` has the steps of the fine-tuning, `scratch, long` those of the pre-training as well, at any share of the
+        labels; neither has layer decay, which is for layers that know something. `raw pixels` is a linear classifier.
         """
         tune = {"shares": self.shares, "least_steps": self.least_steps, "batch_size": self.batch_size, "drop_path": self.drop_path}
-        tune |= {"learning_rate": self.finetune_rate, "augment": self.finetune_augment}
+        tune |= {"learning_rate": self.finetune_rate, "augment": self.finetune_augment, "mixup": self.mixup, "cutmix": self.cutmix}
         tuned = tune | {"epochs": self.finetune_epochs, "layer_decay": self.layer_decay}
         scratch = tune | {"epochs": self.finetune_epochs, "layer_decay": 1.0}
+        long = {"epochs": self.finetune_epochs + self.epochs, "least_steps": self.least_steps + self.pretraining_steps()}
         untrained = {"recipe": {"epochs": 0}, "seed": seed}
         return {
             "masked": self.experiment("mae", self.vit, fine_tune=tuned, seed=seed),
             "not masked": self.experiment("mae", self.vit | {"loss_on": "all"}, fine_tune=tuned, mask_ratio=0.0, seed=seed),
             "scratch": self.experiment("mae", self.vit, fine_tune=scratch, **untrained),
-            "scratch, long": self.experiment(
-                "mae", self.vit, fine_tune=scratch | {"epochs": self.finetune_epochs + self.epochs}, **untrained
-            ),
+            "scratch, long": self.experiment("mae", self.vit, fine_tune=scratch | long, **untrained),
+            "raw pixels": self.baseline("raw_pixels", fine_tune={"shares": self.shares}, seed=seed),
         }
+
+    def components(self) -> dict[str, int]:
+        tuned = {"shares": self.shares, "augment": self.finetune_augment, "mixup": self.mixup, "cutmix": self.cutmix}
+        used = [self.experiment(model, patch_size=1, fine_tune=tuned) for model in ("mae", "raw_pixels")]
+        return super().components() | {name: version for experiment in used for name, version in experiment.components().items()}
+
+    def pretraining_steps(self) -> int:
+        """How many steps a pre-training takes."""
+        from lib.data import load
+
+        count = len(load(self.dataset, "train", self.data_root, self.image_size or None, self.subset or None))
+        return self.epochs * (count // min(self.batch_size, count))
 
 
 SCHEMAS = {schema.notebook: schema for schema in (VanillaAutoencoder, AdversarialAutoencoder, ViTMAE, MaskingStrategies, FewLabels)}

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
-from lib import evaluate, finetune, metrics, probes, records, training
+from lib import evaluate, finetune, metrics, mixing, probes, records, training
 from lib.augment import AUGMENTATIONS
 from lib.data.registry import find
 from lib.machine import resolve_device, resolve_precision
@@ -60,8 +60,8 @@ class Experiment(Config):
 
     @property
     def pretraining(self) -> "Experiment":
-        """The experiment whose model is fine-tuned: the same without it."""
-        return self.model_copy(update={"fine_tune": None})
+        """The experiment whose model is fine-tuned: the same without it. A model that is not trained is the same at every seed."""
+        return self.model_copy(update={"fine_tune": None, "seed": self.seed if MODELS[self.model].trained else 0})
 
     def components(self) -> dict[str, int]:
         """The behaviour version of everything that the numbers depend on, and of nothing else."""
@@ -80,7 +80,9 @@ class Experiment(Config):
         if judged and self.probe and hasattr(family.module, "embed"):
             used["probes"] = probes.VERSION
         if self.fine_tune is not None:
-            used |= {"training": training.VERSION, "finetuning": finetune.VERSION} | augmentations(self.fine_tune.augment)
+            used |= {"finetuning": finetune.VERSION}
+            used |= {"training": training.VERSION} | augmentations(self.fine_tune.augment) if family.trained else {"probes": probes.VERSION}
+            used |= {"mixing": mixing.VERSION} if self.fine_tune.mixup or self.fine_tune.cutmix else {}
         return used
 
     def identity(self) -> dict[str, Any]:

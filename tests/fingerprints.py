@@ -18,7 +18,7 @@ import torch
 from PIL import Image
 from torch import nn
 
-from lib import evaluate, finetune, metrics, probes, training
+from lib import evaluate, finetune, metrics, mixing, probes, training
 from lib.augment import AUGMENTATIONS
 from lib.data import DATASETS, Images, load
 from lib.data.downloaded import VALIDATION, from_arrays
@@ -148,6 +148,15 @@ def of_finetuning() -> Values:
     return classifier(some_bytes(4).float() / 255).flatten().tolist()
 
 
+def of_mixing() -> Values:
+    """Numbers of images and labels mixed in either way."""
+    images, found = some_bytes(4).float() / 255, []
+    for mixup, cutmix in ((0.8, 0.0), (0.0, 1.0), (0.8, 1.0)):
+        mixed = mixing.mixed(images, torch.arange(4), 4, mixup=mixup, cutmix=cutmix, generator=stream(1, "noise"))
+        found += [number for part in mixed for number in part.flatten()[:12].tolist()]
+    return found
+
+
 def components() -> dict[str, tuple[int, object]]:
     """Every component: its version and the function that measures it."""
     found = {f"data.{name}": (entry.version, lambda name=name: of_data(name)) for name, entry in DATASETS.items()}
@@ -159,6 +168,7 @@ def components() -> dict[str, tuple[int, object]]:
         "metrics": (metrics.VERSION, of_metrics),
         "probes": (probes.VERSION, of_probes),
         "finetuning": (finetune.VERSION, of_finetuning),
+        "mixing": (mixing.VERSION, of_mixing),
     }
 
 

@@ -1,9 +1,11 @@
 """Fine-tuning learns from the labels it is given, more slowly in earlier layers, and from nothing else."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
-from lib import checkpoint, finetune, records
+from lib import checkpoint, finetune, parameters, probes, records, worker
 from lib.data import load
 from lib.experiment import load_splits, new_model, run
 from lib.finetune import Classifier, FineTune, FineTuneStep, labelled, layer_scales, recipe_for
@@ -123,3 +125,52 @@ def test_any_model_with_features_can_be_fine_tuned(tmp_path):
     asked = experiment(model="autoencoder", options={"hidden": (32,), "latent": 8}, recipe=Recipe(epochs=1))
     found = run(asked, Execution(output=str(tmp_path), progress=False))
     assert found.value("finetune_accuracy@1") > 0.5
+
+
+def test_a_model_without_weights_is_classified_by_its_linear_probe(tmp_path):
+    """At all labels it is the probe of the study, and the head says what scikit-learn says, with two classes or with one missing."""
+    asked, how = experiment(model="raw_pixels", options={}, probe_images=None), Execution(output=str(tmp_path), progress=False)
+    found, plain = run(asked, how), run(asked.pretraining, how)
+    assert found.value("finetune_accuracy@1") == plain.value("probe_accuracy") and found.record.history == []
+    assert found.value("finetune_accuracy@0.05") < found.value("finetune_accuracy@1")
+    assert {"finetuning", "probes"} < set(found.record.components) and "training" not in found.record.components
+    for classes in ((3, 8), (0, 2, 5)):
+        splits = {}
+        for name, images in plain.splits.items():
+            kept = torch.isin(images.labels, torch.tensor(classes))
+            splits[name] = replace(images, images=images.images[kept], labels=images.labels[kept])
+        classifier, _ = finetune.fine_tune(plain.model, splits, HOW, 1.0, seed=0, precision="float32")
+        features = {name: images.images.flatten(1).numpy() / 255 for name, images in splits.items()}
+        expected = probes.linear_probe(features, {name: images.labels.numpy() for name, images in splits.items()})["test"]
+        assert finetune.accuracy(classifier, splits["test"]) == pytest.approx(expected, abs=0.01) and expected > 0.8
+
+
+def test_the_probe_of_a_model_with_buffers_is_a_copy(tmp_path):
+    """PCA holds its axes as buffers, which live on the model's device; the classifier works on the CPU and leaves the model alone."""
+    asked = experiment(model="pca", options={"components": 8})
+    base = run(asked.pretraining, Execution(output=str(tmp_path), progress=False))
+    classifier, _ = finetune.fine_tune(base.model, base.splits, HOW, 1.0, seed=0, precision="float32")
+    assert classifier.body is not base.model and finetune.accuracy(classifier, base.splits["test"]) > 0.7
+
+
+def test_a_fine_tuning_in_several_processes_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="one fine-tunes"):
+        worker.write_job(experiment(), Execution(output=str(tmp_path), processes=2))
+
+
+def test_a_sweep_knows_what_fine_tuning_uses():
+    assert "mixing" not in parameters.check("05_few_labels", {}).identity()["components"]
+    asked = parameters.check("05_few_labels", {"finetune_augment": "crop_flip", "cutmix": 1.0})
+    assert {"finetuning", "mixing", "augment.crop_flip", "probes", "model.raw_pixels"} <= set(asked.identity()["components"])
+
+
+def test_models_without_weights_differ_between_seeds_only_in_their_labels(tmp_path):
+    one, other = (experiment(model="raw_pixels", options={}, seed=seed) for seed in (1, 2))
+    assert one.key != other.key and one.pretraining.key == other.pretraining.key
+    how = Execution(output=str(tmp_path), progress=False)
+    assert run(one, how).value("finetune_accuracy@0.05") != run(other, how).value("finetune_accuracy@0.05")
+
+
+def test_a_model_without_features_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="MeanFill has no features"):
+        run(experiment(model="mean_fill", options={}), Execution(output=str(tmp_path), progress=False))
