@@ -54,8 +54,11 @@ def load_pretrained(source: str | Path, *, image_size: int | Size | None = None)
         tensors, about = read_folder(folder)
     ours = to_ours(tensors)
     config, shape, (mean, std) = described(ours, about)
-    asked = shape if image_size is None else resized(shape, image_size)
-    model = MaskedAutoencoder(config, PixelSpace(asked, torch.tensor(mean), torch.tensor(std)), stream(0, "weights"))
+    try:
+        asked = shape if image_size is None else resized(shape, image_size)
+        model = MaskedAutoencoder(config, PixelSpace(asked, mean, std), stream(0, "weights"))
+    except ValueError as error:
+        raise PretrainedError(f"{source} does not become a model: {error}") from error
     return fit(model, ours, shape.grid)
 
 
@@ -84,8 +87,15 @@ def read_folder(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     for name, wanted in (("hidden_act", "gelu"), ("qkv_bias", True)):
         if about.get(name, wanted) != wanted:
             raise PretrainedError(f"{folder} was made with {name}={about[name]!r}, and this model has {name}={wanted!r} only")
-    beside = folder / "preprocessor_config.json"
-    return tensors, about | {"preprocessor": json.loads(beside.read_text()) if beside.exists() else {}}
+    return tensors, about | {"preprocessor": read_preprocessor(folder / "preprocessor_config.json")}
+
+
+def read_preprocessor(file: Path) -> dict[str, Any]:
+    """What a preprocessor_config.json says; nothing where there is none."""
+    try:
+        return dict(json.loads(file.read_text())) if file.exists() else {}
+    except (OSError, ValueError, TypeError) as error:
+        raise PretrainedError(f"{file} is not readable as JSON ({error}): mend it, or remove it to take ImageNet's pixels") from error
 
 
 def read_original(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -109,7 +119,7 @@ def read_original(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return dict(tensors), about
 
 
-def described(ours: Mapping[str, Tensor], about: dict[str, Any]) -> tuple[MAEConfig, Shape, tuple[Any, Any]]:
+def described(ours: Mapping[str, Tensor], about: dict[str, Any]) -> tuple[MAEConfig, Shape, tuple[Tensor, Tensor]]:
     """Configuration, image shape, and mean and deviation of the pixels, from tensors and config."""
 
     def depth(stack: str) -> int:
@@ -140,7 +150,14 @@ def described(ours: Mapping[str, Tensor], about: dict[str, Any]) -> tuple[MAECon
         raise PretrainedError(f"these weights do not describe a ViT-MAE: {error}") from error
     given = about.get("preprocessor", {})
     default = IMAGENET if channels == 3 else ((0.5,) * channels, (0.5,) * channels)
-    return config, Shape(channels, height, width, patch), (given.get("image_mean", default[0]), given.get("image_std", default[1]))
+    mean, std = (given.get(name, usual) for name, usual in zip(("image_mean", "image_std"), default, strict=True))
+    try:
+        pixels_are = torch.tensor(mean, dtype=torch.float32), torch.tensor(std, dtype=torch.float32)
+    except (TypeError, ValueError) as error:
+        raise PretrainedError(f"image_mean {mean!r} and image_std {std!r} beside these weights are no lists of numbers") from error
+    if any(values.shape != (channels,) for values in pixels_are) or not (pixels_are[1] > 0).all():
+        raise PretrainedError(f"image_mean {mean} and image_std {std} beside these weights: expected {channels} each, deviations above 0")
+    return config, Shape(channels, height, width, patch), pixels_are
 
 
 def pair(size: int | Size | list[int]) -> Size:

@@ -124,13 +124,21 @@ def drop_path(depth: int, batch: int, rate: float, generator: Generator) -> Floa
     return (torch.rand(depth, 2, batch, generator=generator) < kept) / kept
 
 
-class Transformer(nn.Module):
-    """A stack of blocks and a last LayerNorm."""
+class Stack(nn.Module):
+    """Blocks of one kind and a last LayerNorm."""
+
+    block: type[Block]
 
     def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = EPS):
         super().__init__()
-        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, eps) for _ in range(depth))
+        self.blocks = nn.ModuleList(self.block(dim, heads, mlp_ratio, eps) for _ in range(depth))
         self.norm = nn.LayerNorm(dim, eps=eps)
+
+
+class Transformer(Stack):
+    """Tokens that attend to each other."""
+
+    block = Block
 
     def forward(
         self, x: Float[Tensor, "batch tokens dim"], first: int = 0, keep: Float[Tensor, "depth 2 batch"] | None = None
@@ -150,13 +158,10 @@ class Transformer(nn.Module):
         return last.attention.weights(last.norm1(x))
 
 
-class CrossTransformer(nn.Module):
-    """A stack of cross-attention blocks and a last LayerNorm."""
+class CrossTransformer(Stack):
+    """Tokens that attend to another sequence."""
 
-    def __init__(self, dim: int, depth: int, heads: int, mlp_ratio: float = 4.0, eps: float = EPS):
-        super().__init__()
-        self.blocks = nn.ModuleList(CrossBlock(dim, heads, mlp_ratio, eps) for _ in range(depth))
-        self.norm = nn.LayerNorm(dim, eps=eps)
+    block = CrossBlock
 
     def forward(
         self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]

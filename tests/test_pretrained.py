@@ -268,8 +268,31 @@ def test_a_config_that_contradicts_is_refused(tmp_path, changes, message):
     if message is None:
         assert load_pretrained(tmp_path).config.depth == 2
         return
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(PretrainedError, match=message):
         load_pretrained(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("{", "preprocessor_config.json is not readable as JSON"),
+        ("[1]", "preprocessor_config.json is not readable as JSON"),
+        ('{"image_mean": [0.5]}', r"image_mean \[0.5\] .* expected 3 each"),
+        ('{"image_std": [0.5, 0, 0.5]}', "deviations above 0"),
+        ('{"image_mean": ["dark", 0, 0]}', "no lists of numbers"),
+    ],
+)
+def test_a_damaged_preprocessor_config_is_refused_by_name(tmp_path, written, message):
+    theirs(**SMALL, num_channels=3).save_pretrained(tmp_path)
+    (tmp_path / "preprocessor_config.json").write_text(written)
+    with pytest.raises(PretrainedError, match=message):
+        load_pretrained(tmp_path)
+
+
+def test_a_size_that_the_patches_do_not_tile_is_refused(tmp_path):
+    theirs(**SMALL).save_pretrained(tmp_path)
+    with pytest.raises(PretrainedError, match="do not tile images of 65x65"):
+        load_pretrained(tmp_path, image_size=65)
 
 
 @pytest.mark.parametrize(
