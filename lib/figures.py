@@ -87,7 +87,7 @@ def lines(
     series: dict[str, tuple[Sequence[float | int], Sequence[float]]], x: str, y: str, names: dict[str, str] | None = None, log_x=False
 ) -> Figure:
     """Curves with markers; `names` maps a label to the method whose colour it has."""
-    figure, axis = canvas()
+    figure, axis = canvas(size=(6.4 + 1.4 * (len(series) > 4), 3.6))
     for number, (label, (horizontal, vertical)) in enumerate(series.items()):
         tint = colour((names or {}).get(label, label))
         axis.plot(horizontal, vertical, marker="osD^vP"[number % 6], markersize=5, color=tint, label=label)
@@ -96,7 +96,9 @@ def lines(
         ticks = sorted({value for horizontal, _ in series.values() for value in horizontal})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set(xlabel=x, ylabel=y)
-    if len(series) > 1:
+    if len(series) > 4:  # so many cover the curves
+        figure.legend(frameon=False, loc="outside right upper")
+    elif len(series) > 1:
         axis.legend(frameon=False)
     return figure
 
@@ -112,9 +114,10 @@ def bars(panels: dict[str, dict[str, tuple[float, float]]], names: dict[str, str
         axis.barh(list(shown), heights, xerr=np.where(halves > 0, halves, np.nan), color=tints, error_kw={"capsize": 3})
         for label, height, half in zip(shown, heights, np.nan_to_num(halves), strict=True):
             if not np.isnan(height):
-                axis.text(height + half, label, f" {height:.3g}", va="center", fontsize=8)
+                end, side = (height + half, "left") if height >= 0 else (height - half, "right")
+                axis.text(end, label, f" {height:.3g} ", va="center", ha=side, fontsize=8)
         axis.grid(axis="y", visible=False)
-        axis.margins(x=0.14)
+        axis.margins(x=0.18)
         axis.set_title(title, fontsize=10, loc="left")
         if number < len(units):
             axis.set_xlabel(units[number])

@@ -4,12 +4,14 @@ Whoever adds runs of a larger scale runs this once and commits the result; a tes
 holds what is committed to what this writes. Nothing here trains.
 """
 
+import itertools
 import json
 import re
 
 import pandas as pd
 
 from lib import records, tables
+from lib.intervals import t_interval
 from lib.paths import REPORTS, ROOT
 
 SCALES = ("standard", "full")
@@ -21,7 +23,9 @@ VIEWS = {
     "Three families and what they have to beat": {"measures": FEW, "strategy": "random"} | MAIN,
     "The ViT-MAE under three strategies": {"measures": GAPS, "model": "mae"} | MAIN,
 }
+OTHERS = "Other data: what the ViT-MAE learned without labels, and what it has to beat"
 FEW_LABELS = "Accuracy after fine-tuning, when labels are few"
+GAINS = "What masked pre-training gains: the differences of these accuracies, paired by seed"
 START, END = "<!-- table: written by make publish -->", "<!-- end of table -->"
 
 
@@ -39,16 +43,58 @@ def table(scale: str) -> str:
 
 
 def readme_tables() -> str:
-    """The published views in Markdown."""
-    parts = []
-    for title, view in VIEWS.items():
-        frame = tables.published_view(**view)
-        if not frame.empty:
-            parts.append(f"**{title}**\n\n{markdown(frame)}\n")
-    frame = tables.few_labels()
-    if not frame.empty:
-        parts.append(f"**{FEW_LABELS}**\n\n{markdown(frame)}\n")
+    """The published views in Markdown; the longest one is folded."""
+    found = views()
+    parts = [f"**{title}**\n\n{markdown(frame)}\n" for title, frame in found.items() if title != OTHERS]
+    if OTHERS in found:
+        parts.append(f"<details><summary><b>{OTHERS}</b></summary>\n\n{markdown(found[OTHERS])}\n\n</details>\n")
     return "\n".join(parts)
+
+
+def views() -> dict[str, pd.DataFrame]:
+    """What README and the report show of the published table, by title; without those that are still empty."""
+    found = {title: tables.published_view(**view) for title, view in VIEWS.items()}
+    found |= {OTHERS: others(), FEW_LABELS: tables.few_labels(), GAINS: gains()}
+    return {title: frame for title, frame in found.items() if not frame.empty}
+
+
+def others() -> pd.DataFrame:
+    """What was learned without labels on other data, and for longer, than in the first views."""
+    frame = tables.by_data(FEW, strategy="random")
+    if frame.empty:
+        return frame
+    main = (frame["data"] == MAIN["data"]) & frame["epochs"].isin([str(epochs or "") for epochs in MAIN["epochs"]])
+    return frame[~main & ~frame["training"].str.contains("normalised|float32")]
+
+
+def gains(scale: str = "standard") -> pd.DataFrame:
+    """Accuracy after masked pre-training minus after each other start, with the interval of the paired differences, from three seeds on."""
+    held: dict[tuple[str, str, str], dict[int, records.Record]] = {}  # data, start, configuration -> seed -> record
+    for record in current(scale):
+        if record.parameters.get("fine_tune"):
+            found = tables.configuration(record)
+            start = (found["data"], found["training"], found["configuration"])
+            held.setdefault(start, {})[record.parameters["seed"]] = record
+    rows = []
+    for ((data, first, _), masked), ((same, second, _), other) in itertools.permutations(sorted(held.items()), 2):
+        seeds = sorted(masked.keys() & other.keys())
+        if same == data and len(seeds) > 2 and opposed(masked[seeds[0]].parameters, other[seeds[0]].parameters):
+            rows.append({"data": data, "training": first, "minus": second, "seeds": len(seeds)})
+            for share in masked[seeds[0]].parameters["fine_tune"]["shares"]:
+                name = f"finetune_accuracy@{share:g}"
+                mean, half = t_interval([masked[seed].value(name) - other[seed].value(name) for seed in seeds])
+                rows[-1][f"{100 * share:g} % of labels"] = f"{mean:+.3f} ± {half:.3f}"
+    return pd.DataFrame(rows)
+
+
+def opposed(masked: dict, other: dict) -> bool:
+    """Whether the first is masked pre-training and the second a start to compare with: of the same length, or of no pre-training."""
+    epochs, tuned = masked["recipe"]["epochs"], masked["fine_tune"]["epochs"]
+    if not epochs or not masked["mask_ratio"]:
+        return False
+    if other["recipe"]["epochs"]:
+        return other["recipe"]["epochs"] == epochs and not other["mask_ratio"]
+    return other["model"] != masked["model"] or other["fine_tune"]["epochs"] in (tuned, tuned + epochs)
 
 
 def markdown(frame: pd.DataFrame) -> str:
@@ -67,8 +113,11 @@ def between_markers(text: str, tables_text: str) -> str:
 
 
 def speed(text: str) -> str:
-    """docs/speed.md with the tables of the committed benchmarks brought up to date."""
+    """docs/speed.md with the tables of the committed benchmarks and of bf16 beside float32 brought up to date."""
     parts = [speed_table(file.stem, json.loads(file.read_text())) for file in sorted(BENCH.glob("*.json"))]
+    pairs = precisions()
+    if not pairs.empty:
+        parts.append(f"**The same training in bf16 and in float32**, lowest validation loss\n\n{markdown(pairs)}\n")
     return between_markers(text, "\n".join(parts))
 
 
@@ -88,6 +137,23 @@ def speed_table(name: str, found: dict) -> str:
         for row in found["rows"]
     ]
     return f"**{name}**: {machine}\n\n{markdown(pd.DataFrame(rows))}\n"
+
+
+def precisions(scale: str = "standard") -> pd.DataFrame:
+    """Runs that differ in nothing but their precision, pairwise: the loss on validation images that they end with."""
+    pairs: dict[str, dict[str, records.Record]] = {}
+    for record in current(scale):
+        recipe, tuned = record.parameters["recipe"], record.parameters.get("fine_tune")
+        if recipe["epochs"] and not tuned:
+            rest = record.parameters | {"recipe": recipe | {"precision": ""}}
+            pairs.setdefault(json.dumps(rest, sort_keys=True), {})[recipe["precision"]] = record
+    rows = []
+    for pair in (pair for pair in pairs.values() if len(pair) == 2):
+        low, exact = (min(row["validation_loss"] for row in pair[precision].history) for precision in ("bf16", "float32"))
+        given = pair["bf16"].parameters
+        about = {"data": pair["bf16"].data.variant, "training": tables.trained_as(pair["bf16"].model.label, given), "seed": given["seed"]}
+        rows.append(about | {"bf16": f"{low:.4f}", "float32": f"{exact:.4f}", "difference": f"{low / exact - 1:+.2%}"})
+    return pd.DataFrame(rows).sort_values(["data", "training", "seed"]) if rows else pd.DataFrame()
 
 
 def figure():

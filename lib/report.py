@@ -57,7 +57,7 @@ def describe(record: records.Record) -> str:
     """A run in a few words: what distinguishes it from its neighbours in a table."""
     parameters, options = record.parameters, record.parameters["options"]
     epochs = parameters["recipe"]["epochs"]
-    words = [tables.trained_as(record.model.label, parameters["strategy"], parameters["mask_ratio"], options, epochs)]
+    words = [tables.trained_as(record.model.label, parameters)]
     words += [f"{options[name]} numbers" for name in ("latent", "components") if name in options]
     words += [str(options["prior"])] if "prior" in options else []
     words += ["linear"] if options.get("hidden") == [] else []
@@ -77,10 +77,9 @@ def write_html(notebook: Path) -> None:
 
 def published_tables() -> list[dict[str, str]]:
     """The published views, as in README."""
-    from lib.publish import VIEWS
+    from lib.publish import views
 
-    views = {title: tables.published_view(**view) for title, view in VIEWS.items()}
-    return [{"title": title, "html": view.to_html(index=False, border=0)} for title, view in views.items() if not view.empty]
+    return [{"title": title, "html": frame.to_html(index=False, border=0)} for title, frame in views().items()]
 
 
 def page(outcomes: list[Outcome]) -> str:

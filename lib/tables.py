@@ -92,16 +92,24 @@ def published_view(measures: dict[str, str], split: str = "test", scale: str = "
     return wide.reindex(columns=[name for name in measures if name in wide]).rename(columns=measures).fillna("").reset_index()
 
 
+def by_data(measures: dict[str, str], split: str = "test", scale: str = "standard", **rows: object) -> pd.DataFrame:
+    """Published views of every data set and every length of training below each other; what needs no training has no length."""
+    table = read_published(scale)
+    table = table[table["measure"].isin(measures)] if len(table) else table
+    parts = []
+    for data, epochs in sorted(set(zip(table["data"], table["epochs"], strict=True))) if len(table) else []:
+        part = published_view(measures, split, scale, **rows | {"data": data, "epochs": epochs})
+        part.insert(0, "data", data)
+        part.insert(1, "epochs", str(epochs or ""))
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
+
+
 def few_labels(scale: str = "standard", split: str = "test") -> pd.DataFrame:
-    """Published accuracies after fine-tuning on shares of the labels, a row for each start, of data sets that have an opponent, too."""
+    """Published accuracies after fine-tuning on shares of the labels, a row for each start."""
     table = read_published(scale)
     named = [] if table.empty else sorted({m for m in table["measure"] if m.startswith("finetune_accuracy@")}, key=share_of)
-    parts = []
-    for data in dict.fromkeys(table[table["measure"].isin(named)]["data"]) if named else []:
-        part = published_view({name: f"{share_of(name):.3g} of labels" for name in named}, split, scale, data=data)
-        if len(part) > 1:
-            parts.append(part.assign(data=data).set_index("data").reset_index())
-    return pd.concat(parts, ignore_index=True).fillna("") if parts else pd.DataFrame()
+    return by_data({name: f"{100 * share_of(name):g} % of labels" for name in named}, split, scale).drop(columns="epochs", errors="ignore")
 
 
 def share_of(measure: str) -> float:
@@ -114,15 +122,16 @@ def with_interval(mean: float, half_width: float) -> str:
     return f"{mean:.{digits}f}" if pd.isna(half_width) else f"{mean:.{digits}f} ± {half_width:.{digits}f}"
 
 
-def trained_as(label: str, strategy: str, mask_ratio: float, options: dict, epochs: int, fine_tune: dict | None = None) -> str:
-    """How a model was trained, in words; a baseline is its label."""
+def trained_as(label: str, parameters: dict) -> str:
+    """How a model was trained, in words; a baseline is its label, and what was classified by it is said."""
+    options, recipe, tuned = parameters["options"], parameters["recipe"], parameters.get("fine_tune")
     if "loss_on" not in options:
-        return label
-    if fine_tune:
-        before = "not masked" if mask_ratio == 0 else f"{strategy} {mask_ratio:.0%}"
-        return f"pre-trained {epochs} epochs, {before}" if epochs else f"from scratch, {fine_tune['epochs']} epochs"
-    words = [label, "not masked" if mask_ratio == 0 else f"{strategy} {mask_ratio:.0%}"]
-    words += ["untrained"] if epochs == 0 else []
+        return label + (", linear classifier" if tuned and not recipe["epochs"] else "")
+    masked = "not masked" if parameters["mask_ratio"] == 0 else f"{parameters['strategy']} {parameters['mask_ratio']:.0%}"
+    if tuned:
+        return f"pre-trained {recipe['epochs']} epochs, {masked}" if recipe["epochs"] else f"from scratch, {tuned['epochs']} epochs"
+    words = [label, masked]
+    words += [] if recipe["epochs"] else ["untrained"]
     words += ["normalised target"] if options.get("normalise_target") else []
     return ", ".join(words)
 
@@ -130,13 +139,12 @@ def trained_as(label: str, strategy: str, mask_ratio: float, options: dict, epoc
 def configuration(record: Record) -> dict[str, object]:
     """What distinguishes one row of a published table from another: the identity without the seed."""
     parameters = record.parameters
+    exact = "loss_on" in parameters["options"] and parameters["recipe"]["precision"] == "float32"  # other published runs are in bf16
     rest = {name: value for name, value in parameters.items() if name not in ("seed", "dataset", "model", "test_masks")}
-    words = (record.model.label, parameters["strategy"], parameters["mask_ratio"], parameters["options"], parameters["recipe"]["epochs"])
-    words += (parameters.get("fine_tune"),)
     return {
         "data": record.data.variant,
         "model": record.model.family,
-        "training": trained_as(*words),
+        "training": trained_as(record.model.label, parameters) + (", float32" if exact else ""),
         "strategy": parameters["strategy"],
         "epochs": parameters["recipe"]["epochs"],
         "configuration": json.dumps(rest, sort_keys=True),

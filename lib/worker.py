@@ -30,7 +30,9 @@ class WorkerFailed(RuntimeError):
 
 
 def write_job(experiment: Experiment, execution: Execution) -> Path:
-    """The job file of a run, beside its checkpoints; an error that an earlier call left is removed."""
+    """The job file of a run, beside its checkpoints; an error that an earlier call left is removed. Raises ValueError for fine-tuning."""
+    if experiment.fine_tune:
+        raise ValueError("several processes pre-train together, one fine-tunes: leave fine_tune out, then run the fine-tuning by itself")
     file = execution.checkpoints(experiment.key).with_suffix(".job.json")
     job = {"experiment": experiment.model_dump(mode="json"), "execution": execution.model_dump(mode="json")}
     file.with_suffix(".error").unlink(missing_ok=True)

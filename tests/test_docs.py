@@ -1,5 +1,6 @@
 """The arithmetic of docs/scale.md starts from what the code counts, and adds up."""
 
+import json
 import re
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from lib.about import Flops
 from lib.masking import draw
 from lib.models import build
-from lib.paths import ROOT
+from lib.paths import REPORTS, ROOT
 from lib.pixels import Shape
 from lib.streams import stream
 
@@ -61,3 +62,13 @@ def test_the_table_adds_up(counted, count, bandwidth, column):
     assert number["800 epochs"] == pytest.approx(800 * IMAGES * together / 4096 / 3600, rel=0.03)
     share = compute / together if column == 0 else 1 - compute / together
     assert number["bound by"] == pytest.approx(100 * share, abs=1)
+
+
+def test_the_large_set_is_told_as_it_was_measured():
+    found = json.loads((REPORTS / "tables" / "large_data.json").read_text())
+    far, held = found["mapped"], found["held in memory"]
+    assert far["making it"]["gigabytes"] == 10 and far["using it"]["mapped"] and not held["using it"]["mapped"]
+    assert max(far[part]["peak MB"] for part in ("making it", "using it")) < 1500
+    assert said(r"10 GB trains in ([\d.]+) GB") == round(far["using it"]["peak MB"] / 1000, 1)
+    rates = [one["using it"]["training, images/s"] for one in (far, held)]
+    assert said(r"at ([\d]+) % of the rate") == round(100 * rates[0] / rates[1])

@@ -14,7 +14,7 @@ def record(seed=0, value=12.5, **changes):
         "notebook": "03_vit_mae",
         "parameters": {
             "seed": seed, "image_size": 32, "patch_size": 4, "strategy": "random", "mask_ratio": 0.75,
-            "options": {"loss_on": "hidden"}, "recipe": {"epochs": 3},
+            "options": {"loss_on": "hidden"}, "recipe": {"epochs": 3, "precision": "bf16"},
         },
         "components": {"training": 1},
         "data": {"name": "digits", "variant": "digits", "sha256": {}, "counts": {}, "classes": 10, "skipped": 0},
@@ -110,10 +110,14 @@ def test_a_seed_that_counts_twice_and_two_rows_of_one_name_are_refused(monkeypat
 
 
 def test_untrained_and_normalised_models_have_names_of_their_own():
+
+    def trained(ratio: float, options: dict, epochs: int) -> dict:
+        return {"strategy": "random", "mask_ratio": ratio, "options": options, "recipe": {"epochs": epochs}}
+
     names = {
-        tables.trained_as("ViT-MAE", "random", ratio, {"loss_on": "hidden", "normalise_target": target}, epochs)
+        tables.trained_as("ViT-MAE", trained(ratio, {"loss_on": "hidden", "normalise_target": target}, epochs))
         for ratio in (0.0, 0.75)
         for target in (True, False)
         for epochs in (0, 5)
     }
-    assert len(names) == 8 and tables.trained_as("PCA", "random", 0.75, {}, 0) == "PCA"
+    assert len(names) == 8 and tables.trained_as("PCA", trained(0.75, {}, 0)) == "PCA"
