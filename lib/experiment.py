@@ -25,7 +25,7 @@ from lib.data import DataError, Images, load
 from lib.data.registry import SPLITS
 from lib.leash import LEDGER
 from lib.locks import only_one
-from lib.machine import describe, keep_freed_memory, resolve_device
+from lib.machine import Threads, describe, keep_freed_memory, resolve_device
 from lib.masking import draw
 from lib.models import MODELS, build
 from lib.optim import StepSettings
@@ -170,11 +170,11 @@ def perform_fine_tuning(experiment: Experiment, execution: Execution) -> Run:
         raise DataError(f"fine-tuning needs the data of {experiment.dataset!r}, and it is not at hand: give its folder as data_root")
     begun, device, nothing = about.beginning(), prepared(execution), pd.DataFrame()
     model, measured, history, clock = base.model.to(device), {"validation": {}, "test": {}}, [], [time.perf_counter()]
-    folder, evaluating = execution.checkpoints(experiment.key), 0.0
+    folder, evaluating, threads = execution.checkpoints(experiment.key), 0.0, Threads(execution.threads)
     for share in experiment.fine_tune.shares:
         place = None if execution.scale == "quick" else folder / f"{share:g}"
         with bar(execution.progress, f"fine-tuning on {share:.3g} of the labels, seed {experiment.seed}") as progress:
-            how = {"run": f"{experiment.key} on {base.splits['train'].sha256}", "folder": place, "progress": progress}
+            how = {"run": f"{experiment.key} on {base.splits['train'].sha256}", "folder": place, "progress": threads.watching(progress)}
             how |= {"seed": experiment.seed, "precision": experiment.recipe.precision, "save_every": execution.save_every}
             classifier, rows = finetune.fine_tune(model, base.splits, experiment.fine_tune, share, **how)
         history += [{"share": share} | row for row in rows]
@@ -224,6 +224,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
     def draw_mask(batch, generator, progress):
         return draw(experiment.strategy, batch=batch, grid=grid, ratio=experiment.mask_ratio, generator=generator, progress=progress)
 
+    threads = Threads(execution.threads)
     with bar(execution.progress, f"{family.label}, {experiment.strategy} {experiment.mask_ratio:g}, seed {experiment.seed}") as progress:
         history = training.train(
             model,
@@ -236,7 +237,7 @@ def trained_model(experiment: Experiment, execution: Execution, splits: dict[str
             run=f"{experiment.key} on {splits['train'].sha256}" + (", again" if execution.rerun else ""),
             folder=None if execution.scale == "quick" else execution.checkpoints(experiment.key),
             save_every=execution.save_every,
-            progress=progress,
+            progress=threads.watching(progress),
         )
     return model.eval(), history
 

@@ -113,12 +113,25 @@ def between_markers(text: str, tables_text: str) -> str:
 
 
 def speed(text: str) -> str:
-    """docs/speed.md with the tables of the committed benchmarks and of bf16 beside float32 brought up to date."""
+    """docs/speed.md with the tables of the committed benchmarks, and of bf16 beside float32, brought up to date."""
     parts = [speed_table(file.stem, json.loads(file.read_text())) for file in sorted(BENCH.glob("*.json"))]
     pairs = precisions()
     if not pairs.empty:
         parts.append(f"**The same training in bf16 and in float32**, lowest validation loss\n\n{markdown(pairs)}\n")
+    parts.append(threads_table(json.loads((REPORTS / "tables" / "threads.json").read_text())))
     return between_markers(text, "\n".join(parts))
+
+
+def threads_table(found: dict) -> str:
+    """The benchmark of trainings beside other work in Markdown: speeds relative to torch's own way on the idle machine."""
+    rows = [
+        {"training": name, "other processes": load} | {way: f"{ratio:.2f}" for way, ratio in loads[load].items()}
+        for name, loads in found["trainings"].items()
+        for load in list(loads)[1:]  # the first is no load: the rate that the others are relative to
+    ]
+    machine = f"{found['machine']['processor']}, {found['machine']['cores']} cores, median of {found['rounds']} rounds"
+    title = f"**Small trainings beside other work**, relative to torch's own way on the idle machine ({machine})"
+    return f"{title}\n\n{markdown(pd.DataFrame(rows))}\n"
 
 
 def speed_table(name: str, found: dict) -> str:
