@@ -5,7 +5,6 @@ import datetime
 import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import flop_registry
 
 from lib import records
 from lib.data import Images
@@ -51,14 +50,16 @@ class Flops(TorchDispatchMode):
 
     def __init__(self):
         super().__init__()
-        self.total = 0
+        from torch.utils.flop_counter import flop_registry  # here: it imports triton, a second in each process
+
+        self.total, self.formulas = 0, flop_registry
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # or the first operation would import the compiler, four seconds
 
     def __torch_dispatch__(self, function, types, arguments=(), names=None):
-        count, names = flop_registry.get(function._overloadpacket), names or {}
+        count, names = self.formulas.get(function._overloadpacket), names or {}
         if count is None:
             with self:  # what has no formula may be made of operations that have one
                 found = function.decompose(*arguments, **names)

@@ -12,7 +12,6 @@ import math
 
 import numpy as np
 from jaxtyping import Bool, Float
-from skimage.metrics import structural_similarity
 
 VERSION = 1  # raise it when a measure changes: records made before are then stale
 
@@ -30,6 +29,8 @@ def ssim_map(
     if side < 3:
         raise ValueError(f"SSIM needs images of at least 3x3 pixels, got {truth.shape[0]}x{truth.shape[1]}")
     window = 7 if side >= 16 else 3
+    from skimage.metrics import structural_similarity  # here: a second less for each process that measures nothing
+
     _, full = structural_similarity(truth, prediction, win_size=window, data_range=1.0, channel_axis=2, full=True)
     return full.mean(axis=2)
 

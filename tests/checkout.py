@@ -20,6 +20,15 @@ RUN = (
     "done = run(p.experiment('autoencoder', {'hidden': p.hidden, 'latent': p.latent}), p.execution(), need_model=False)\n"
     "base = run(p.baseline('mean_fill'), p.execution(), need_model=False)"
 )
+BAD = """
+import os, signal, time
+if latent == 3:
+    os.kill(os.getpid(), signal.SIGKILL)  # as when memory runs out
+if latent == 4:
+    raise ArithmeticError('loss became nan at step 3')
+while latent == 5:  # hangs
+    time.sleep(1)
+"""
 TINY = {"subset": 200, "epochs": 3, "hidden": [8], "evaluate_images": 10, "probe_images": 60, "precision": "float32"}
 SWEEP = {
     "notebook": "01_vanilla_autoencoder",
@@ -63,7 +72,7 @@ def write_tiny_notebook(place: Path, *more: str) -> Path:
 
 def command(place: Path, *arguments: str, **names) -> subprocess.CompletedProcess:
     """`python ARGUMENTS` in the checkout, to its end."""
-    return subprocess.run([sys.executable, *arguments], **start_options(place), capture_output=True, text=True, timeout=300, **names)
+    return subprocess.run([sys.executable, *arguments], **start_options(place), capture_output=True, text=True, timeout=1800, **names)
 
 
 def succeeded(place: Path, done: subprocess.CompletedProcess) -> str:
@@ -93,13 +102,18 @@ def results(place: Path, name: str = "tiny") -> dict[str, str]:
 
 def undisturbed(place: Path, sweep: dict) -> dict[str, str]:
     """The same content of the records that the tiny notebook makes in every cell, by plain calls in this process."""
+    for latent in sweep["axes"]["latent"]:
+        for seed in sweep["seeds"]:
+            chosen = {"latent": latent, "seed": seed, "scale": "standard", "threads": 1}
+            run_cell({**sweep["parameters"], **chosen, "output": str(place / "reports" / "sweeps" / "tiny")})
+    return results(place)
+
+
+def run_cell(parameters: dict) -> list[str]:
+    """What the tiny notebook does under these parameters, in this process; gives the names of its records."""
     from lib.experiment import run
     from lib.parameters import check
 
-    for latent in sweep["axes"]["latent"]:
-        for seed in sweep["seeds"]:
-            p = check("01_vanilla_autoencoder", {**sweep["parameters"], "latent": latent, "seed": seed, "scale": "standard", "threads": 1})
-            how = p.execution().model_copy(update={"output": str(place / "reports" / "sweeps" / "tiny")})
-            run(p.experiment("autoencoder", {"hidden": p.hidden, "latent": p.latent}), how)
-            run(p.baseline("mean_fill"), how)
-    return results(place)
+    p = check("01_vanilla_autoencoder", parameters)
+    asked = [p.experiment("autoencoder", {"hidden": p.hidden, "latent": p.latent}), p.baseline("mean_fill")]
+    return [f"{p.scale}/{run(one, p.execution()).record.name}.json" for one in asked]

@@ -42,25 +42,6 @@ def worker(asked: Experiment, how: Execution) -> subprocess.Popen:
     )
 
 
-ONCE = """
-import sys
-from pathlib import Path
-from lib import experiment, training
-from lib.worker import read_job
-
-original = training.train
-training.train = lambda *a, **k: (print("TRAINED", file=sys.stderr), original(*a, **k))[1]
-experiment.run(*read_job(Path(sys.argv[1])))
-"""
-
-
-def worker_that_runs(asked: Experiment, how: Execution) -> subprocess.Popen:
-    """A process that asks for the run as a notebook does, and says where it trains."""
-    from lib.worker import write_job
-
-    return subprocess.Popen([sys.executable, "-c", ONCE, str(write_job(asked, how))], stderr=subprocess.PIPE, stdout=subprocess.PIPE)
-
-
 def found(record: records.Record) -> str:
     """What a record says, less when and where it was made."""
     return json.dumps({k: v for k, v in json.loads(record.model_dump_json()).items() if k not in ("provenance", "sha256")}, sort_keys=True)
@@ -82,7 +63,7 @@ def damage(file: Path, kind: str, chance: random.Random) -> None:
     file.write_bytes(content)
 
 
-def wait_for(condition: callable, patience: float = 60.0) -> None:
+def wait_for(condition: callable, patience: float = 900.0) -> None:
     """Until a condition holds. Raises AssertionError where it does not in time."""
     end = time.monotonic() + patience
     while not condition():
@@ -143,7 +124,7 @@ def kill(place: Path, kind: str, chance: random.Random) -> bool:
     return bool(chosen)
 
 
-def seconds_until_alone(place: Path, patience: float = 60.0) -> float:
+def seconds_until_alone(place: Path, patience: float = 300.0) -> float:
     """How long until no process works in the checkout any more. Raises AssertionError naming those that stay."""
     began = time.monotonic()
     while left := members(place):

@@ -198,14 +198,13 @@ def full_disks(soak: Soak) -> None:
 
 def hostile_cells(soak: Soak) -> None:
     """Cells that die as for want of memory, raise, or hang, beside one that is sound."""
-    behaviour = (Path(checkout.__file__).with_name("test_sweep_faults.py")).read_text().split('BEHAVIOUR = """')[1].split('"""')[0]
-    sweep = checkout.SWEEP | {"axes": {"latent": [3, 4, 5, 2]}, "seeds": [0], "limit_minutes": 0.35}
+    sweep = checkout.SWEEP | {"axes": {"latent": [3, 4, 5, 2]}, "seeds": [0], "limit_minutes": 2}
     names = {3: "memory runs out in a cell", 4: "loss is not finite in a cell", 5: "a cell hangs"}
     said = {3: "Kernel died", 4: "ArithmeticError: loss became nan", 5: "longer than its limit"}
     lost = dict.fromkeys(names, 0)
     for _ in soak.count(2):
         place = checkout.make(soak.folder("hostile"))
-        checkout.write_tiny_notebook(place, behaviour)
+        checkout.write_notebook(place, "01_vanilla_autoencoder", checkout.PARAMETERS, checkout.BAD, checkout.CHECK, checkout.RUN)
         checkout.write_sweep(place, sweep)
         done = checkout.command(place, "-m", "lib.sweeps", "tiny")
         for latent in names:

@@ -2,7 +2,6 @@
 
 import subprocess
 
-import checkout
 import pytest
 import yaml
 
@@ -73,14 +72,3 @@ def test_only_this_folders_jobs_are_cancelled(monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(engine.subprocess, "run", run)
     engine.cancel_left(mine)
     assert calls[-1] == ["scancel", "--full", "11", "13"] and "cancelling 2 Slurm jobs" in capsys.readouterr().out
-
-
-def test_a_queue_with_a_submit_command_runs_a_sweep(tmp_path):
-    """The generic profile, whose submit command starts jobs in the background of this machine."""
-    place = checkout.make(tmp_path / "checkout")
-    checkout.write_tiny_notebook(place)
-    checkout.write_sweep(place, checkout.SWEEP | {"seeds": [0]})
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny", "--profile", "generic")
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert len(checkout.stamps(place)) == 2
-    assert checkout.results(place) == checkout.undisturbed(tmp_path / "calm", checkout.SWEEP | {"seeds": [0]})

@@ -15,7 +15,7 @@ from lib.streams import stream
 from lib.training import Recipe
 
 VIT = {"dim": 16, "depth": 2, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
-HOW = FineTune(shares=(0.05, 1.0), epochs=30, least_steps=100, batch_size=64, learning_rate=1e-2, layer_decay=0.9, augment="none")
+HOW = FineTune(shares=(0.05, 1.0), epochs=20, least_steps=100, batch_size=64, learning_rate=1e-2, layer_decay=0.9, augment="none")
 
 
 def experiment(**changes):
@@ -73,7 +73,7 @@ def scratch(tmp_path_factory):
 
 def test_it_learns_and_more_labels_help(scratch):
     _, _, found = scratch
-    assert found.value("finetune_accuracy@1") > 0.85 and 0.3 < found.value("finetune_accuracy@0.05") < found.value("finetune_accuracy@1")
+    assert found.value("finetune_accuracy@1") > 0.6 and 0.2 < found.value("finetune_accuracy@0.05") < found.value("finetune_accuracy@1")
     assert found.record.metrics["test"]["finetune_accuracy@1"].n == len(load("digits", "test"))
     assert {row["share"] for row in found.record.history} == {0.05, 1.0}
 
@@ -101,7 +101,7 @@ def test_a_killed_one_goes_on_with_the_same_bits(scratch, tmp_path, monkeypatch)
 
     def dies(*arguments):
         calls.append(real(*arguments))
-        if len(calls) == 250:
+        if len(calls) == 200:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(checkpoint, "save_state", dies)

@@ -29,7 +29,7 @@ def failed(folder):
     return json.loads((folder / "stamp.failed").read_text())
 
 
-def until(condition, patience=20):
+def until(condition, patience=300):
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end
@@ -98,7 +98,7 @@ def test_a_leash_that_is_asked_to_stop_ends_everything(tmp_path, number):
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
     family = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(number)
-    process.wait(20)
+    process.wait(300)
     assert not any(member.is_running() for member in family) and "asked to stop" in failed(tmp_path)["reason"]
 
 
@@ -118,7 +118,7 @@ def test_a_parent_that_died_before_the_leash_looked_is_noticed(tmp_path):
     process = subprocess.Popen(
         [*words(tmp_path, PYTHON, "-c", CHILD)[:2], "--parent", str(gone.pid), *words(tmp_path, PYTHON, "-c", CHILD)[2:]]
     )
-    assert process.wait(20) == 143 and "is gone" in failed(tmp_path)["reason"]
+    assert process.wait(300) == 143 and "is gone" in failed(tmp_path)["reason"]
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="adopting orphans is Linux's")
@@ -129,7 +129,7 @@ def test_a_grandchild_does_not_outlive_a_command_that_was_killed(tmp_path):
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
     command, grandchild = psutil.Process(process.pid).children(recursive=True)
     command.kill()
-    assert process.wait(20) == 137 and not grandchild.is_running()
+    assert process.wait(300) == 137 and not grandchild.is_running()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")

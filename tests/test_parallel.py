@@ -8,10 +8,11 @@ from pathlib import Path
 import parallel_runs
 import pytest
 
+from lib import worker
 from lib.experiment import run
+from lib.locks import only_one
 from lib.settings import Execution, Experiment
 from lib.training import Recipe
-from lib.worker import WorkerFailed
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +22,7 @@ def runs(tmp_path_factory):
     parallel_runs.main(out)
     begin(out / "states")
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    done = subprocess.run([*torchrun, parallel_runs.__file__, str(out)], capture_output=True, text=True, timeout=300)
+    done = subprocess.run([*torchrun, parallel_runs.__file__, str(out)], capture_output=True, text=True, timeout=1800)
     assert done.returncode == 0, done.stderr[-3000:]
     return tuple(json.loads((out / f"{count}.json").read_text()) for count in (1, 3))
 
@@ -86,23 +87,27 @@ def test_a_notebook_can_ask_for_two_processes(tmp_path):
     assert again.record == done[1].record and again.model is not None
 
 
-def test_a_job_given_again_is_not_repeated_and_not_shared(tmp_path):
-    from lib.locks import only_one
-    from lib.worker import write_job
-
-    asked, how = (
-        Experiment(**SMALL, recipe=Recipe(epochs=1, batch_size=16)),
-        Execution(output=str(tmp_path), scale="standard", progress=False),
-    )
-    command = [sys.executable, "-m", "lib.worker", str(write_job(asked, how))]
+def test_a_job_given_again_is_not_repeated_and_not_shared(tmp_path, capsys):
+    asked = Experiment(**SMALL, recipe=Recipe(epochs=1, batch_size=16))
+    how = Execution(output=str(tmp_path), scale="standard", progress=False)
+    job = worker.write_job(asked, how)
     with only_one(how.checkpoints(asked.key)):
-        busy = subprocess.run(command, capture_output=True, text=True)
-    assert busy.returncode == 1 and "another process does this run" in busy.stderr
-    assert subprocess.run(command, capture_output=True, text=True).stdout == ""
-    assert "it is done: digits_autoencoder_" in subprocess.run(command, capture_output=True, text=True).stdout
+        assert worker.main(job) == 1 and "another process does this run" in capsys.readouterr().err
+    assert worker.main(job) == 0 and capsys.readouterr().out == ""
+    assert worker.main(job) == 0 and "it is done: digits_autoencoder_" in capsys.readouterr().out
 
 
-def test_an_error_of_a_process_reaches_the_notebook(tmp_path):
+def test_an_error_of_a_process_reaches_the_notebook(tmp_path, monkeypatch):
+    """What the first process leaves beside the job is what the caller raises; here one process stands for two."""
     asked = Experiment(**SMALL | {"patch_size": 3}, recipe=Recipe(epochs=2, batch_size=16))
-    with pytest.raises(WorkerFailed, match="3x3 do not tile images of 8x8"):
+    start = subprocess.run
+
+    def in_this_process(command, **options):
+        if "--nproc-per-node" not in command:  # git, for the provenance
+            return start(command, **options)
+        assert command[-2] == "--held" and command[command.index("--nproc-per-node") + 1] == "2"
+        return subprocess.CompletedProcess(command, worker.main(Path(command[-1]), held=True), stdout="")
+
+    monkeypatch.setattr(worker.subprocess, "run", in_this_process)
+    with pytest.raises(worker.WorkerFailed, match="3x3 do not tile images of 8x8"):
         run(asked, Execution(output=str(tmp_path), scale="standard", processes=2, progress=False))

@@ -27,7 +27,7 @@ SMALL = {
     "decoder_num_attention_heads": 2,
     "decoder_intermediate_size": 64,
 }
-BASE = {}  # the library's own defaults: ViT-B/16 at 224
+BASE = {"num_hidden_layers": 2, "decoder_num_hidden_layers": 2}  # else the library's own defaults: ViT-B/16 at 224
 EIGHTH = {"patch_size": 2, "num_channels": 1, "image_size": 8}  # grey, and more tokens
 
 

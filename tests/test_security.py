@@ -10,8 +10,6 @@ import pickle
 import re
 import shutil
 import struct
-import subprocess
-import sys
 import tarfile
 import zlib
 from html.parser import HTMLParser
@@ -493,12 +491,3 @@ def test_yaml_makes_no_objects(way, accepted, tmp_path, mark, monkeypatch):
     monkeypatch.setattr(yaml, "safe_dump", lambda document: armed)
     done = CliRunner().invoke(cli.papermill, ["in.ipynb", "out.ipynb", *given_as(way, "", tmp_path)])
     assert done.exit_code != 0 and accepted == [] and isinstance(done.exception, yaml.constructor.ConstructorError)
-
-
-def test_papermill_passes_code_on_as_an_unknown_data_set(tmp_path):
-    text = "\"; import os; os.system('touch MARK')\n$(touch MARK) `touch MARK` '''"
-    papermill = str(Path(sys.executable).with_name("papermill"))
-    command = [papermill, str(NOTEBOOKS / "03_vit_mae.ipynb"), "out.ipynb", "-r", "dataset", text, "--no-progress-bar"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=120)
-    assert done.returncode != 0 and "unknown data set" in done.stderr
-    assert [file.name for file in tmp_path.iterdir()] == ["out.ipynb"]

@@ -57,7 +57,7 @@ def test_what_is_shared_is_the_run(tmp_path, monkeypatch):
     monkeypatch.setattr(share, "WEIGHTS", tmp_path / "weights")
     options = {"dim": 16, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2}
     recipe = {"epochs": 1, "batch_size": 64, "augment": "flip"}
-    asked = Experiment(dataset="photos", image_size=32, subset=64, model="mae", options=options, patch_size=8, recipe=recipe,
+    asked = Experiment(dataset="digits", image_size=16, subset=64, model="mae", options=options, patch_size=4, recipe=recipe,
                        evaluate_images=16, probe_images=32)  # fmt: skip
     how = Execution(scale="standard", output=str(tmp_path / "reports"), progress=False)
     done = run(asked, how)
@@ -65,4 +65,4 @@ def test_what_is_shared_is_the_run(tmp_path, monkeypatch):
     folder = share.share(records.find(how.results, asked.key), "tiny", "data")
     ours, theirs = done.model.state_dict(), load_pretrained(folder).state_dict()
     assert all(torch.equal(ours[name].bfloat16().float(), theirs[name]) for name in ours if not name.startswith("space."))
-    assert "photos at 32 pixels, 64 training images" in (folder / "README.md").read_text()
+    assert "digits at 16 pixels, 64 training images" in (folder / "README.md").read_text()

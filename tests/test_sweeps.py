@@ -1,14 +1,14 @@
 """Sweeps: what is refused before anything runs, what is run, and what is run again."""
 
 import json
-import os
-import shutil
+from dataclasses import replace
 
 import checkout
 import pandas as pd
 import pytest
 
-from lib import stamps, sweep_tables, sweeps
+from lib import experiment, stamps, sweep_tables, sweeps
+from lib.files import replace_file
 from lib.masking import STRATEGIES
 
 COMMITTED = sorted(file.stem for file in sweeps.SWEEPS.glob("*.yaml"))
@@ -103,72 +103,87 @@ def test_awkward_values_are_written_as_data_in_a_file(own, tmp_path, monkeypatch
     assert "/" not in cells[0]["name"] and " " not in cells[0]["name"]
 
 
-@pytest.fixture(scope="module")
-def swept(tmp_path_factory):
-    """A checkout after its first sweep of four runs."""
-    place = checkout.make(tmp_path_factory.mktemp("sweep"))
-    checkout.write_tiny_notebook(place)
-    return place, checkout.command(place, "-m", "lib.sweeps", "tiny")
+@pytest.fixture
+def swept(own, tmp_path, monkeypatch):
+    """A sweep of four cells that are done, as the engine leaves it, and the command: its exit status, or "engine" where that takes over."""
+    monkeypatch.setattr(stamps, "FOLDER", tmp_path / "made")
+    for module in (stamps, sweeps):
+        monkeypatch.setattr(module, "ROOT", tmp_path)
+    parameters = checkout.TINY | {"output": str(tmp_path / "made" / "tiny"), "threads": 1}
+    for cell in own(parameters=parameters):
+        stamp = {"label": cell["label"], "seconds": 6.0, "records": checkout.run_cell(cell["parameters"])}
+        replace_file(stamps.stamp_of("tiny", cell["key"]), lambda aside, stamp=stamp: aside.write_text(json.dumps(stamp)))
+
+    class Started(Exception):
+        pass
+
+    def start(*arguments):
+        raise Started
+
+    monkeypatch.setattr(sweeps.engine, "start", start)
+
+    def command(**changes):
+        checkout.write_sweep(tmp_path, checkout.SWEEP | {"parameters": parameters} | changes)
+        try:
+            return sweeps.main(["tiny"])
+        except Started:
+            return "engine"
+
+    return command
 
 
-def test_a_sweep_says_how_much_it_is_runs_it_and_makes_one_table(swept):
-    place, done = swept
-    assert (
-        "4 runs of 01_vanilla_autoencoder (2 latent x 2 seeds), 0 done, 4 to do" in checkout.succeeded(place, done)
-        and "about 0 minutes" in done.stdout
-    )
-    assert len(checkout.stamps(place)) == 4 and len(checkout.results(place)) == 5, "four autoencoders and the baseline they share"
-    folder = place / "reports" / "sweeps" / "tiny"
-    table = pd.read_parquet(folder / "table.parquet")
-    assert table["key"].nunique() == 5 and set(table["seed"]) == {0, 1} and {"option.latent", "measure", "value"} <= set(table)
-    assert len(pd.read_csv(folder / "table.csv")) == len(table)
+def done() -> set[str]:
+    return {file.name for file in (stamps.folder_of("tiny") / "done").iterdir()}
+
+
+def test_a_finished_sweep_is_not_started_again_and_makes_one_table(swept, capsys):
+    before = done()
+    assert swept() == 0 and done() == before and len(before) == 4
+    said = capsys.readouterr().out
+    assert "4 runs of 01_vanilla_autoencoder (2 latent x 2 seeds), 4 done, 0 to do" in said and "5 records in" in said
+    table = sweep_tables.load("tiny")
+    assert table["key"].nunique() == 5 and set(table["seed"]) == {0, 1}, "four autoencoders and the baseline they share"
+    assert {"option.latent", "measure", "value"} <= set(table)
+    assert len(pd.read_csv(stamps.folder_of("tiny") / "table.csv")) == len(table)
     rows = sweep_tables.means(table[table["model"] == "autoencoder"], "random@0.75/psnr_hidden", ["option.latent"])
     assert rows["seeds"].tolist() == [2, 2] and rows["half_width"].gt(0).all()
 
 
-def test_a_second_call_runs_nothing_and_prose_or_dates_make_nothing_stale(swept):
-    place, _ = swept
-    before = checkout.stamps(place)
-    book = checkout.write_tiny_notebook(place, "remark = 'another sentence'")
-    os.utime(book, (4e9, 4e9))  # a clock that jumps
-    (place / "lib" / "progress.py").write_text((place / "lib" / "progress.py").read_text() + "\n# a refactoring\n")
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    assert "4 done, 0 to do" in checkout.succeeded(place, done) and checkout.stamps(place) == before
+def test_data_that_changed_under_a_finished_sweep_stops_it(swept, capsys, monkeypatch):
+    before, load = done(), experiment.load_splits
+
+    def changed(*arguments):
+        return {split: replace(images, sha256="other bytes") for split, images in load(*arguments).items()}
+
+    monkeypatch.setattr(experiment, "load_splits", changed)
+    assert swept() == 2 and done() == before
+    assert "the data of 'digits' has changed since" in capsys.readouterr().err
 
 
-def test_data_that_changed_under_a_finished_sweep_stops_it(swept):
-    place, _ = swept
-    before = checkout.stamps(place)
-    reader = place / "lib" / "data" / "embedded.py"
-    code = reader.read_text()
-    reader.write_text(code.replace("sha256(source.images.tobytes() + ", "sha256(b'other bytes' + source.images.tobytes() + "))
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    reader.write_text(code)
-    assert done.returncode == 2 and "the data of 'digits' has changed since" in done.stderr and checkout.stamps(place) == before
+def test_one_value_more_and_one_lost_record_leave_only_their_cells_to_do(swept, capsys):
+    before = done()
+    lost = sorted(stamps.folder_of("tiny").glob("results/standard/*_autoencoder_*.json"))[0]
+    lost.unlink()
+    assert swept(axes={"latent": [2, 3, 4]}) == "engine"
+    said = capsys.readouterr().out
+    assert "6 runs" in said and "3 done, 3 to do" in said and f"{lost.name} is gone" in said
+    assert "about 0 minutes: 0.1 a run (measured)" in said
+    assert len(done()) == 3 and done() < before, "a cell without a stamp is what the engine runs"
 
 
-def test_one_value_more_and_one_lost_record_run_only_their_cells(swept):
-    place, _ = swept
-    before, kept = checkout.stamps(place), checkout.results(place)
-    lost = next(name for name in before.values())["records"]
-    own = next(name for name in lost if "autoencoder" in name)
-    (place / "reports" / "sweeps" / "tiny" / "results" / own).unlink()
-    checkout.write_sweep(place, checkout.SWEEP | {"axes": {"latent": [2, 3, 4]}})
-    done = checkout.command(place, "-m", "lib.sweeps", "tiny")
-    said = checkout.succeeded(place, done)
-    assert "6 runs" in said and "3 done, 3 to do" in said and f"{own.split('/')[1]} is gone" in said
-    after = checkout.results(place)
-    assert len(after) == 7 and kept.items() <= after.items(), "the record that was lost is made again with the same numbers"
+def test_a_damaged_record_or_stamp_is_done_again(swept, capsys):
+    first, second = sorted((stamps.folder_of("tiny") / "done").iterdir())[:2]
+    first.write_text("{")
+    record = (
+        stamps.folder_of("tiny") / "results" / next(name for name in json.loads(second.read_text())["records"] if "_autoencoder_" in name)
+    )
+    record.write_text(record.read_text().replace("0.", "1.", 1))
+    assert swept() == "engine" and len(done()) == 2
+    said = capsys.readouterr().out
+    assert "its stamp is damaged" in said and f"{record.name} is damaged" in said
 
 
-def test_papermill_alone_makes_the_same_records(swept, tmp_path):
-    place, _ = swept
-    cell = next(iter(json.loads((place / "reports" / "sweeps" / "tiny" / "plan.json").read_text())["cells"].values()))
-    shutil.copytree(place / "reports" / "sweeps" / "tiny" / "results", tmp_path / "results")
-    words = [w for k, v in (cell["parameters"] | {"output": str(tmp_path / "alone")}).items() for w in ("-y", f"{k}: {json.dumps(v)}")]
-    done = checkout.command(place, "-m", "papermill", "notebooks/01_vanilla_autoencoder.ipynb", str(tmp_path / "out.ipynb"), *words)
-    checkout.succeeded(place, done)
-    both = checkout.results(place)
-    for file in (tmp_path / "alone" / "results" / "standard").glob("*.json"):
-        record = json.loads(file.read_text())
-        assert both[file.stem] == json.dumps({k: v for k, v in record.items() if k not in ("provenance", "sha256")}, sort_keys=True)
+def test_reports_that_cannot_be_written_are_refused_before_anything_runs(swept, tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setattr(stamps, "FOLDER", tmp_path / "file")
+    assert swept() == 2 and "cannot be written" in capsys.readouterr().err
