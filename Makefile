@@ -4,8 +4,11 @@ BIN := .venv/bin
 NOTEBOOKS := $(sort $(wildcard notebooks/*.ipynb))
 STRIP := --keep-output --keep-count --keep-id --extra-keys "metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.widgets"
 PROFILE ?= local
+# A worker for each core, each file of tests or notebook on one of them; a slow machine is slow, not red.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
+NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 7200 --nbval-kernel-startup-timeout 600
 
-.PHONY: help setup report sweep standard stale test unit notebooks lint lab rerun publish soak bench clean
+.PHONY: help setup report sweep standard stale test unit notebooks lint format lab rerun publish soak steady bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -26,16 +29,20 @@ sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking
 stale: setup  ## which records the code of today would make otherwise, and why
 	@$(BIN)/python -m lib.stale
 
-test: setup lint unit notebooks  ## everything CI checks
+test: setup lint  ## everything CI checks
+	@$(PYTEST) $(NBVAL) notebooks tests
 
 unit: setup  ## unit tests
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile tests
+	@$(PYTEST) tests
 
 notebooks: setup  ## the notebooks still run and still say what they said
-	@OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile --nbval --nbval-current-env notebooks
+	@$(PYTEST) $(NBVAL) notebooks
 
 lint: setup  ## style
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@$(BIN)/ruff check --output-format concise . && $(BIN)/ruff format --diff --quiet . || { echo "style: make format mends most of it"; exit 1; }
+
+format: setup  ## mend style
+	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format --quiet .
 
 lab: setup  ## JupyterLab
 	@$(BIN)/jupyter lab notebooks
@@ -54,6 +61,9 @@ publish: setup  ## tables, figures and README's table from the committed records
 
 soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
 	@$(BIN)/python tests/soak.py
+
+steady: setup  ## how much room the notebooks' claims have, over seeds and machines, an hour or two; writes reports/tables/steady.csv
+	@$(BIN)/python tests/steady.py
 
 bench: setup  ## training speed of the ViT-MAE beside other projects (pip install -e .[peers] for them)
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu

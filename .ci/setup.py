@@ -3,7 +3,8 @@
 Checks first and in plain words (Python 3.11 to 3.13, a writable place, disk), then
 installs the lock with its hashes through uv, then this project without dependencies.
 With OWN_TORCH=1 the torch and torchvision that already lie in .venv stay, and the
-lock's CUDA packages are left out: the way to a CPU-only set-up on Linux.
+lock's CUDA packages are left out: the way to a CPU-only set-up on Linux. Last, git is
+told to format what is committed (.pre-commit-config.yaml).
 """
 
 from __future__ import print_function
@@ -71,6 +72,10 @@ def main():
     uv = [os.path.join(VENV, "bin", "uv"), "pip", "install", "--quiet", "--python", PYTHON, "--no-deps"]
     run(*(uv + ["--require-hashes", "-r", lock]))
     run(*(uv + ["-e", "."]))
+    if os.path.isdir(os.path.join(ROOT, ".git")):  # a commit is then formatted; where hooks are kept elsewhere, nothing is done
+        hooks = [os.path.join(VENV, "bin", "pre-commit"), "install"]
+        if subprocess.call(hooks, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) != 0:
+            print("set-up: commits are not formatted by themselves here (pre-commit install failed): use make format")
     open(os.path.join(VENV, ".ready"), "w").close()
 
 
