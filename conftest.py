@@ -4,10 +4,10 @@ import re
 
 # Files that take longest begin first: else one of them is left at the end, and the other cores wait.
 LONGEST_FIRST = (
-    "05_few_labels",
     "test_sweep_faults",
     "04_masking",
     "03_vit_mae",
+    "05_few_labels",
     "02_adv",
     "01_van",
     "test_report",
