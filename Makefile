@@ -19,15 +19,15 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the five notebooks on embedded images and build reports/index.html
-	@$(BIN)/python -m lib.engine
+report: setup  ## run the four notebooks on embedded images and build reports/index.html
+	@$(BIN)/python -m engine.snakemake
 
 sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking [PROFILE=local] [DATA=folder]
-	@$(BIN)/python -m lib.sweeps $(or $(SWEEP),$(error which one? make sweep SWEEP=masking, or another file of sweeps/)) \
+	@$(BIN)/python -m engine.sweep $(or $(SWEEP),$(error which one? make sweep SWEEP=masking, or another file of sweeps/)) \
 	--profile $(PROFILE) $(if $(DATA),--data "$(DATA)")
 
 stale: setup  ## which records the code of today would make otherwise, and why
-	@$(BIN)/python -m lib.stale
+	@$(BIN)/python -m lib.run.stale
 
 test: setup lint  ## everything CI checks
 	@$(PYTEST) $(NBVAL) notebooks tests
@@ -56,8 +56,8 @@ standard:  ## the published runs (about an hour on two cores): make standard DAT
 	@$(MAKE) --no-print-directory sweep SWEEP=families
 	@$(MAKE) --no-print-directory sweep SWEEP=strategies
 
-publish: setup  ## tables, figures and README's table from the committed records
-	@$(BIN)/python -m lib.publish
+publish: setup  ## the published tables, README's and those of docs/speed.md, from what is committed
+	@$(BIN)/python -m engine.publish
 
 soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
 	@$(BIN)/python tests/soak.py
@@ -69,4 +69,4 @@ bench: setup  ## training speed of the ViT-MAE beside other projects (pip instal
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
 clean:  ## remove what runs have made here (records of larger runs stay)
-	rm -rf reports/index.html reports/notebooks reports/results/quick reports/figures/quick .pytest_cache .ruff_cache
+	rm -rf reports/index.html reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache

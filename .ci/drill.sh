@@ -10,7 +10,7 @@ place=$(mktemp -d)/checkout
 git clone --quiet "$here" "$place"
 ln -s "$here/.venv" "$place/.venv"
 cd "$place"
-sweep() { PYTHONPATH=$place .venv/bin/python -m lib.sweeps masking --profile "$profile" >>"$place/sweep.log" 2>&1; }
+sweep() { PYTHONPATH=$place .venv/bin/python -m engine.sweep masking --profile "$profile" >>"$place/sweep.log" 2>&1; }
 finished() { find reports/sweeps/masking/done -name '*.json' 2>/dev/null | wc -l; }
 everything() { # all processes of the sweep, kernels too: by the path they were started with
   grep -lz "^PYTHONPATH=$place\$" /proc/[0-9]*/environ 2>/dev/null | cut -d/ -f3 | grep -vx "$$" | grep -vx "$BASHPID" || true

@@ -26,15 +26,15 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers
 from benchmarks.peers import PEERS, RATE, RATIO, Size
-from lib import records
-from lib.files import replace_file
+from lib.feed import ALONE
+from lib.files import REPORTS, replace_file
 from lib.machine import describe, fast_bf16, keep_freed_memory, resolve_device, resolve_precision
-from lib.masking import draw
-from lib.models import MODELS, build
-from lib.optim import Batch, StepSettings
-from lib.paths import REPORTS
+from lib.masking import Masks
+from lib.models.family import Batch, build
 from lib.pixels import Shape
+from lib.run import provenance
 from lib.streams import stream
+from lib.training import Recipe, State, adamw, descend
 
 SIZES = {"S": Size(32, 4, 192, 12, 3, 192, 4, 3), "B": Size(224, 16, 768, 12, 12, 512, 8, 16)}
 CASES = (("S", 64), ("S", 256), ("B", 8))
@@ -43,36 +43,60 @@ FOLDER = REPORTS / "results" / "bench"
 
 
 def ours(size: Size, images: Tensor, levers: bool) -> Callable[[], Tensor]:
-    """Our model and our step; without levers in float32 and with the whole decoder, as one would first write it."""
+    """Our model and our step.
+
+    Without levers in float32 and with the whole decoder, as one would first write it.
+    """
     shape = Shape(3, size.image, size.image, (size.patch, size.patch))
     names = ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
     options = {name: getattr(size, name) for name in names}
-    model = build("mae", options, shape, torch.full((3,), 0.5), torch.full((3,), 0.25), stream(0, "weights")).to(images.device)
-    generator, count = stream(0, "mask"), len(images)
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
+    model = build("mae", options, shape, mean, std, stream(0, "weights")).to(images.device)
+    masks = Masks("random", RATIO, shape.grid, seed=0)
+    recipe = Recipe(
+        epochs=1,
+        learning_rate=RATE,
+        weight_decay=peers.DECAY,
+        precision=resolve_precision("auto", images.device),
+    )
+    optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}
+    state = State(model, optimisers, total=10**9)
 
-    def mask() -> Tensor:
-        return draw("random", batch=count, grid=shape.grid, ratio=RATIO, generator=generator).to(images.device)
+    def batch() -> Batch:
+        mask = masks(len(images), state.step, 0.0).to(images.device)
+        return Batch(images, mask, len(images), step=state.step)
 
-    if not levers:
-        return peers.stepper(model, lambda: whole_loss(model, images, mask()), images.device, tuned=False)
-    precision = resolve_precision("auto", images.device)
-    step = MODELS["mae"].make_step(model, StepSettings(RATE, peers.DECAY, precision=precision))
-    return lambda: step(Batch(images, mask(), count, generator))["loss"]
+    def step() -> Tensor:
+        losses = descend(state, batch(), recipe, accumulate=1, processes=ALONE)
+        state.step += 1
+        return losses["loss"]
+
+    if levers:
+        return step
+    return peers.stepper(model, lambda: whole_loss(model, batch()), images.device, tuned=False)
 
 
-def whole_loss(model, images: Tensor, mask: Tensor) -> Tensor:
-    return model.patch_errors(images, mask)[mask].mean()
+def whole_loss(model, batch: Batch) -> Tensor:
+    """The loss on hidden patches by way of all of them."""
+    squared = (model(batch.images, batch.mask) - model.target(batch.images)) ** 2
+    return squared.mean(dim=2)[batch.mask].mean()
 
 
 GROUPS = ("as shipped", "with our settings")
-ENTRANTS = {f"{name}, {settings}": (make, settings == GROUPS[1]) for settings in GROUPS for name, make in PEERS.items()}
+ENTRANTS = {
+    f"{name}, {settings}": (make, settings == GROUPS[1])
+    for settings in GROUPS
+    for name, make in PEERS.items()
+}
 ENTRANTS |= {"ours, without levers": (ours, False), "ours": (ours, True)}
 
 
 def make_step(name: str, case: tuple[str, int], device: torch.device) -> Callable[[], Tensor]:
     make, tuned = ENTRANTS[name]
     size = SIZES[case[0]]
-    images = torch.rand(case[1], 3, size.image, size.image, generator=stream(0, "images")).to(device)
+    images = torch.rand(case[1], 3, size.image, size.image, generator=stream(0, "images")).to(
+        device
+    )
     torch.manual_seed(0)
     return make(size, images, tuned)
 
@@ -129,7 +153,9 @@ class Entrant:
             f"{case[0]}:{case[1]}",
         ]
         self.name = name
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
         self.about = json.loads(self.process.stdout.readline() or "null")
         if self.about is None:
             raise RuntimeError(f"{name} did not start: its error stands above")
@@ -157,11 +183,17 @@ def serve(name: str, case: tuple[str, int], device: torch.device) -> int:
         step().item()  # its caches are cold after the others' turns
         print(seconds(step, steps), flush=True)
     cuda = device.type == "cuda"
-    print(torch.cuda.max_memory_allocated(device) / 2**20 if cuda else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+    print(
+        torch.cuda.max_memory_allocated(device) / 2**20
+        if cuda
+        else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    )
     return 0
 
 
-def measure(case: tuple[str, int], names: list[str], device: torch.device, rounds: int, least: float) -> list[dict]:
+def measure(
+    case: tuple[str, int], names: list[str], device: torch.device, rounds: int, least: float
+) -> list[dict]:
     """A row for each entrant that took part in these rounds."""
     entrants = [Entrant(name, case, str(device)) for name in names]
     counts = [max(2, round(least / entrant.seconds(2))) for entrant in entrants]
@@ -169,26 +201,46 @@ def measure(case: tuple[str, int], names: list[str], device: torch.device, round
     for _ in range(rounds):
         for entrant, count in zip(entrants, counts, strict=True):
             times[entrant.name].append(entrant.seconds(count))
-    peaks = {str(dtype).removeprefix("torch."): round(peak(device, dtype)) for dtype in (torch.float32, torch.bfloat16)}
+    peaks = {
+        str(dtype).removeprefix("torch."): round(peak(device, dtype))
+        for dtype in (torch.float32, torch.bfloat16)
+    }
     rows = []
     for entrant in entrants:
         rates, cost = sorted(case[1] / t for t in times[entrant.name]), entrant.about["flops"]
-        row = {"size": case[0], "batch": case[1], "entrant": entrant.name, "images_per_second": round(statistics.median(rates), 2)}
-        row |= {"lowest": round(rates[0], 2), "highest": round(rates[-1], 2), "flops_per_image": cost, "memory_mb": entrant.memory()}
-        row |= {"share_of_peak": round(statistics.median(rates) * cost / 1e9 / max(peaks.values()), 4), "peak_gflops": peaks}
+        row = {
+            "size": case[0],
+            "batch": case[1],
+            "entrant": entrant.name,
+            "images_per_second": round(statistics.median(rates), 2),
+        }
+        row |= {
+            "lowest": round(rates[0], 2),
+            "highest": round(rates[-1], 2),
+            "flops_per_image": cost,
+            "memory_mb": entrant.memory(),
+        }
+        row |= {
+            "share_of_peak": round(statistics.median(rates) * cost / 1e9 / max(peaks.values()), 4),
+            "peak_gflops": peaks,
+        }
         rows.append(row | {"against": against_fastest(times, entrant.name)})
     return rows
 
 
 def against_fastest(times: dict[str, list[float]], name: str) -> list[float]:
     """Lowest, median and highest per-round ratio of an entrant's speed to the fastest peer's."""
-    peer = min((n for n in times if not n.startswith("ours")), key=lambda n: statistics.median(times[n]))
+    peer = min(
+        (n for n in times if not n.startswith("ours")), key=lambda n: statistics.median(times[n])
+    )
     ratios = sorted(b / a for a, b in zip(times[name], times[peer], strict=True))
     return [round(value, 2) for value in (ratios[0], statistics.median(ratios), ratios[-1])]
 
 
 def table(rows: list[dict]) -> str:
-    lines = [f"{'':36}{'images/s':>10}{'against the fastest peer':>26}{'GFLOP':>8}{'of peak':>9}{'MB':>8}"]
+    lines = [
+        f"{'':36}{'images/s':>10}{'against the fastest peer':>26}{'GFLOP':>8}{'of peak':>9}{'MB':>8}"
+    ]
     for row in rows:
         low, middle, high = row["against"]
         lines.append(
@@ -199,19 +251,34 @@ def table(rows: list[dict]) -> str:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.mae", description=__doc__.splitlines()[0])
-    parser.add_argument("--case", action="append", help="such as S:64; may be given several times; default: all")
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.mae", description=__doc__.splitlines()[0]
+    )
+    parser.add_argument(
+        "--case", action="append", help="such as S:64; may be given several times; default: all"
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=1.5, help="that an entrant's part of a round takes at least")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=1.5,
+        help="that an entrant's part of a round takes at least",
+    )
     parser.add_argument("--device", default="auto")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
-    parser.add_argument("--name", help="of the file in reports/results/bench; default: nothing is written")
+    parser.add_argument(
+        "--name", help="of the file in reports/results/bench; default: nothing is written"
+    )
     return parser.parse_args()
 
 
 def main() -> int:
     chosen, device = parse(), resolve_device(parse().device)
-    cases = [(size, int(batch)) for size, batch in (case.split(":") for case in chosen.case)] if chosen.case else list(CASES)
+    cases = (
+        [(size, int(batch)) for size, batch in (case.split(":") for case in chosen.case)]
+        if chosen.case
+        else list(CASES)
+    )
     if chosen.serve:
         return serve(chosen.serve, cases[0], device)
     versions, missing = present()
@@ -222,19 +289,34 @@ def main() -> int:
     rows = []
     for case in cases:
         for settings in GROUPS:
-            names = [f"{name}, {settings}" for name in versions] + ["ours"] + (["ours, without levers"] if settings == GROUPS[0] else [])
+            names = (
+                [f"{name}, {settings}" for name in versions]
+                + ["ours"]
+                + (["ours, without levers"] if settings == GROUPS[0] else [])
+            )
             print(f"\n{case[0]}, batch {case[1]}, peers {settings}", flush=True)
             found = measure(case, names, device, chosen.rounds, chosen.seconds)
             print(table(found), flush=True)
             if settings == GROUPS[0] and case in REQUIRED:
                 ratio = next(row for row in found if row["entrant"] == "ours")["against"][1]
-                print(f"ours trains {ratio:.2f} times as fast as the fastest peer as shipped (hoped for: {REQUIRED[case]})")
+                print(
+                    f"ours trains {ratio:.2f} times as fast as the fastest peer as shipped (hoped for: {REQUIRED[case]})"
+                )
             rows += [row | {"peers": settings} for row in found]
     if chosen.name:
-        commit, dirty = records.commit()
-        about = {"commit": commit, "dirty": dirty, "machine": machine, "versions": records.versions() | versions, "rows": rows}
+        commit, dirty = provenance.commit()
+        about = {
+            "commit": commit,
+            "dirty": dirty,
+            "machine": machine,
+            "versions": provenance.versions() | versions,
+            "rows": rows,
+        }
         FOLDER.mkdir(parents=True, exist_ok=True)
-        replace_file(FOLDER / f"{chosen.name}.json", lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+        replace_file(
+            FOLDER / f"{chosen.name}.json",
+            lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"),
+        )
     return 0
 
 

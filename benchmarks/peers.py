@@ -38,9 +38,17 @@ Make = Callable[[Size, Tensor, bool], Callable[[], Tensor]]
 RATE, DECAY, RATIO = 1.5e-4, 0.05, 0.75
 
 
-def stepper(model: nn.Module, loss_of: Callable[[], Tensor], device: torch.device, tuned: bool) -> Callable[[], Tensor]:
+def stepper(
+    model: nn.Module, loss_of: Callable[[], Tensor], device: torch.device, tuned: bool
+) -> Callable[[], Tensor]:
     """The usual training step around a loss."""
-    optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, betas=(0.9, 0.95), weight_decay=DECAY, fused=True if tuned else None)
+    optimiser = torch.optim.AdamW(
+        model.parameters(),
+        lr=RATE,
+        betas=(0.9, 0.95),
+        weight_decay=DECAY,
+        fused=True if tuned else None,
+    )
 
     def step() -> Tensor:
         optimiser.zero_grad()
@@ -123,7 +131,9 @@ def lightly(size: Size, images: Tensor, tuned: bool):
     count, length = len(images), size.tokens + 1
 
     def loss_of() -> Tensor:
-        kept, hidden = utils.random_token_mask(size=(count, length), mask_ratio=RATIO, device=images.device)
+        kept, hidden = utils.random_token_mask(
+            size=(count, length), mask_ratio=RATIO, device=images.device
+        )
         encoded = backbone.encode(images=images, idx_keep=kept)
         x = decoder.embed(encoded)
         tokens = utils.repeat_token(decoder.mask_token, (count, length))
@@ -135,4 +145,8 @@ def lightly(size: Size, images: Tensor, tuned: bool):
     return stepper(model, loss_of, images.device, tuned)
 
 
-PEERS: dict[str, Make] = {"transformers": transformers, "vit-pytorch": vit_pytorch, "lightly": lightly}
+PEERS: dict[str, Make] = {
+    "transformers": transformers,
+    "vit-pytorch": vit_pytorch,
+    "lightly": lightly,
+}

@@ -1,10 +1,13 @@
 """One set of measures for every model that answers `reconstruct` or `embed`.
 
-Test masks are drawn from a stream that depends on the split, the strategy and the
-ratio alone, so every model, whatever its seed, is judged on the same masks of the
-same images, and two models can be compared image by image. A test mask is written
-`strategy@ratio`, such as `random@0.75`; `none` hides nothing.
+Test masks are drawn from a stream that depends on the split, the strategy and the ratio alone
+(`test/random@0.75`), so every model, whatever its seed, is judged on the same masks of the same
+images, and two models can be compared image by image. A test mask is written `strategy@ratio`,
+such as `random@0.75`; `none` hides nothing. What each measure is stands in measures.py.
 """
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,90 +15,189 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor, nn
 
-from lib.data import Images
+from lib.data.registry import Images
 from lib.mapped import release
 from lib.masking import Grid, draw
-from lib.metrics import image_measures, psnr
+from lib.measures import best_probe, image_measures, nearest_neighbours, psnr
 from lib.patches import pixel_mask
 from lib.pixels import Shape, unit_range
-from lib.probes import linear_probe, nearest_neighbours
 from lib.streams import stream
 
-JUDGED_ON = ("random", "block", "grid")  # strategies of the test masks beyond the quick scale; a longer list makes new records
+# Strategies of the test masks beyond the quick scale; a longer list makes new records.
+JUDGED_ON = ("random", "block", "grid")
+# Of a table of images, what is no measure.
+PLACE = ["split", "mask", "image"]
+
 Measures = dict[str, dict[str, float | int | None]]  # name -> {"value", "n"}
 
 
 def parse_mask(name: str) -> tuple[str, float]:
-    """The strategy and ratio of a test mask. Raises ValueError where it is not `strategy@ratio` or `none`."""
+    """The strategy and ratio of a test mask.
+
+    Raises ValueError where it is not `strategy@ratio` or `none`.
+    """
     if name == "none":
         return "random", 0.0
-    strategy, at, ratio = name.partition("@")
+    strategy, _, ratio = name.partition("@")
     try:
-        return strategy, float(ratio if at else "")
+        return strategy, float(ratio)
     except ValueError:
-        raise ValueError(f"test mask {name!r} is not written strategy@ratio, such as random@0.75, or none") from None
+        raise ValueError(
+            f"test mask {name[:200]!r} is not written strategy@ratio, such as random@0.75, or none"
+        ) from None
 
 
 def test_mask(name: str, split: str, count: int, grid: Grid) -> Bool[Tensor, "count tokens"]:
-    """The fixed masks on which models are judged."""
+    """The fixed masks on which models are judged. Raises ValueError as `parse_mask` and `draw`."""
     strategy, ratio = parse_mask(name)
-    return draw(strategy, batch=count, grid=grid, ratio=ratio, generator=stream(0, f"{split}/{name}"))
+    generator = stream(0, f"{split}/{name}")
+    return draw(strategy, batch=count, grid=grid, ratio=ratio, generator=generator)
 
 
 @torch.no_grad()
-def in_batches(function, *tensors: Tensor, device: torch.device, batch: int = 256) -> Tensor:
-    """Apply a function batch by batch on a device; the result lies on the CPU, in float32."""
-    parts = []
+def in_batches(
+    function: Callable[..., Tensor], *tensors: Tensor, device: torch.device, batch: int = 256
+) -> Float[Tensor, "count ..."]:
+    """What a function makes of tensors, a row for each of theirs, computed batch by batch.
+
+    function   of as many tensors on `device`, each a batch of rows
+    The result is in order, on the CPU, in float32.
+    """
+    made = []
     for start in range(0, len(tensors[0]), batch):
-        parts.append(function(*(tensor[start : start + batch].to(device) for tensor in tensors)).float().cpu())
+        rows = [tensor[start : start + batch].to(device) for tensor in tensors]
+        made.append(function(*rows).float().cpu())
         release()
-    return torch.cat(parts)
+    return torch.cat(made)
 
 
 def reconstruct(
-    model: nn.Module, images: UInt8[Tensor, "count channels height width"], mask: Bool[Tensor, "count tokens"], device
+    model: nn.Module,
+    images: UInt8[Tensor, "count channels height width"],
+    mask: Bool[Tensor, "count tokens"],
+    device: torch.device,
 ) -> Float[Tensor, "count channels height width"]:
     """Predictions in [0, 1] for bytes."""
-    return in_batches(lambda x, m: model.reconstruct(unit_range(x), m), images, mask, device=device)
+
+    def predicted(part: Tensor, hidden: Tensor) -> Tensor:
+        return model.reconstruct(unit_range(part), hidden)
+
+    return in_batches(predicted, images, mask, device=device)
 
 
-def embed(model: nn.Module, images: UInt8[Tensor, "count channels height width"], device) -> np.ndarray:
-    """Features [count, features] for bytes."""
-    return in_batches(lambda x: model.embed(unit_range(x)), images, device=device).numpy()
+def embed(
+    model: nn.Module, images: UInt8[Tensor, "count channels height width"], device: torch.device
+) -> Float[np.ndarray, "count features"]:
+    """Features for bytes, nothing hidden."""
+
+    def features(part: Tensor) -> Tensor:
+        return model.embed(unit_range(part))
+
+    return in_batches(features, images, device=device).numpy()
 
 
-def per_image(model: nn.Module, images: Tensor, mask_name: str, split: str, shape: Shape, device) -> pd.DataFrame:
-    """The measures of every image under one test mask, a row each."""
+def per_image(
+    model: nn.Module,
+    images: UInt8[Tensor, "count channels height width"],
+    mask_name: str,
+    split: str,
+    shape: Shape,
+    device: torch.device,
+) -> pd.DataFrame:
+    """The measures of every image under one test mask, a row each, in the order of the images.
+
+    Columns: those of `measures.image_measures`, and split, mask and image (its number).
+    """
     mask = test_mask(mask_name, split, len(images), shape.grid)
-    predictions = reconstruct(model, images, mask, device).permute(0, 2, 3, 1).double().numpy()
-    truths = unit_range(images).permute(0, 2, 3, 1).double().numpy()
+    predictions = reconstruct(model, images, mask, device)
     hidden = pixel_mask(mask, shape.patch, shape.grid)[:, 0].numpy()
-    rows = [image_measures(*image) for image in zip(truths, predictions, hidden, strict=True)]
-    return pd.DataFrame(rows).astype("float32").assign(split=split, mask=mask_name, image=np.arange(len(rows), dtype="int32"))
+    rows = [
+        image_measures(as_array(unit_range(image[None])[0]), as_array(prediction), gaps)
+        for image, prediction, gaps in zip(images, predictions, hidden, strict=True)
+    ]
+    release()
+    numbers = np.arange(len(rows), dtype="int32")
+    return pd.DataFrame(rows).astype("float32").assign(split=split, mask=mask_name, image=numbers)
+
+
+def as_array(
+    image: Float[Tensor, "channels height width"],
+) -> Float[np.ndarray, "height width channels"]:
+    return image.permute(1, 2, 0).double().numpy()
 
 
 def summarise(rows: pd.DataFrame) -> dict[str, Measures]:
-    """From rows per image to split -> name -> value and n: PSNR of the mean error, mean SSIM."""
-    metrics: dict[str, Measures] = {}
+    """From rows of images to split -> mask/measure -> value and n.
+
+    A column of squared errors (`mse_`) becomes the PSNR of its mean (`psnr_`), any other its
+    mean. n counts the images that have the measure.
+    """
+    found: dict[str, Measures] = {}
     for (split, mask), group in rows.groupby(["split", "mask"], sort=False):
-        for column in group.columns.difference(["split", "mask", "image"], sort=False):
+        for column in group.columns.difference(PLACE, sort=False):
             values = group[column].dropna().astype(float)
-            mean = float(values.mean()) if len(values) else None
+            if values.empty:
+                continue
+            mean = float(values.mean())
             value = psnr(mean) if "mse_" in column else mean
             name = f"{mask}/{column.replace('mse_', 'psnr_')}"
-            metrics.setdefault(split, {})[name] = {"value": value, "n": len(values)}
-    return metrics
+            found.setdefault(split, {})[name] = {"value": value, "n": len(values)}
+    return found
 
 
-def probe(model: nn.Module, splits: dict[str, Images], device) -> dict[str, Measures]:
-    """Linear probe and k-NN accuracy on validation and test; None over 0 images where there are not two classes."""
-    if any(images.labels is None for images in splits.values()) or len(splits["train"].labels.unique()) < 2:
-        nothing = {name: {"value": None, "n": 0} for name in ("probe_accuracy", "knn_accuracy")}
-        return {"validation": nothing, "test": dict(nothing)}
+@dataclass(frozen=True)
+class Probed:
+    """What features are good for."""
+
+    metrics: dict[str, Measures]  # split -> name -> value and n
+    strength: float | None  # of the probe, chosen on validation
+    edge: bool  # whether it is an end of the grid
+
+    @property
+    def warnings(self) -> list[str]:
+        """What a reader of these measures must know, a sentence each."""
+        if not self.edge:
+            return []
+        return [
+            f"the linear probe does best at C={self.strength:g}, an end of its grid: "
+            "a strength beyond it may do better"
+        ]
+
+
+def probe(model: nn.Module, splits: dict[str, Images], device: torch.device) -> Probed:
+    """Linear probe and k-NN on a model's features, fitted on `train`.
+
+    Of validation and test `probe_accuracy` and `knn_accuracy`; of validation, which chooses it,
+    `probe_strength` too. None over 0 images where there are not two classes.
+    """
+    if not classified(splits):
+        return Probed(metrics_of_features({}, {}, None, {}), None, False)
     features = {split: embed(model, images.images, device) for split, images in splits.items()}
     labels = {split: images.labels.numpy() for split, images in splits.items()}
-    found = {"probe_accuracy": linear_probe(features, labels), "knn_accuracy": nearest_neighbours(features, labels)}
-    return {
-        split: {name: {"value": scores[split], "n": len(labels[split])} for name, scores in found.items()}
-        for split in ("validation", "test")
-    }
+    best = best_probe(features, labels)
+    right = {split: best.accuracy(features[split], labels[split]) for split in splits}
+    near = nearest_neighbours(features, labels)
+    sizes = {split: len(images) for split, images in splits.items()}
+    return Probed(metrics_of_features(right, near, best.strength, sizes), best.strength, best.edge)
+
+
+def classified(splits: dict[str, Images]) -> bool:
+    """Whether all splits have labels, and the training split two classes of them."""
+    if any(images.labels is None for images in splits.values()):
+        return False
+    return len(splits["train"].labels.unique()) > 1
+
+
+def metrics_of_features(
+    probed: dict[str, float], near: dict[str, float], strength: float | None, sizes: dict[str, int]
+) -> dict[str, Measures]:
+    """Accuracies by split as measures; None over 0 images for a split that has none."""
+    found: dict[str, Measures] = {}
+    for split in ("validation", "test"):
+        count = sizes.get(split, 0)
+        found[split] = {
+            "probe_accuracy": {"value": probed.get(split), "n": count},
+            "knn_accuracy": {"value": near.get(split), "n": count},
+        }
+    found["validation"]["probe_strength"] = {"value": strength, "n": sizes.get("validation", 0)}
+    return found

@@ -1,48 +1,107 @@
-"""What a training step is fed: batches gathered from bytes, augmented and masked, without a loop over images.
+"""What a training step is fed: batches gathered from bytes, augmented and masked, without a loop.
 
-All randomness is drawn for the whole of a batch, and every process keeps its own share.
-The bytes may lie on the model's device, in memory, or in a file larger than memory.
+All randomness is drawn by the name of the epoch or step for the whole of a batch, and every
+process keeps its own rows. The bytes may lie on the model's device, in memory, or in a file
+larger than memory.
 """
 
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Int64, UInt8
-from torch import Generator, Tensor
+from jaxtyping import Bool, Int64, UInt8
+from torch import Tensor
 
-from lib import parallel
 from lib.augment import AUGMENTATIONS
 from lib.mapped import release
-from lib.optim import Batch
+from lib.models.family import Batch
 from lib.pixels import unit_range
+from lib.streams import stream
 
-DrawMask = Callable[[int, Generator, float], Tensor]  # (batch, generator, progress) -> mask, True = hidden
+
+@runtime_checkable
+class Masks(Protocol):
+    """Where masks come from: `masking.Masks`, or what keeps a state of its own, saved with it."""
+
+    def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch tokens"]:
+        """The masks of a step; `progress` is the share of training done."""
+
+    def validation(self, count: int) -> Bool[Tensor, "count tokens"]:
+        """The fixed masks of validation."""
+
+
+@dataclass(frozen=True)
+class NoMasks:
+    """Nothing is hidden: one token that is seen."""
+
+    def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch 1"]:
+        return torch.zeros(batch, 1, dtype=torch.bool)
+
+    def validation(self, count: int) -> Bool[Tensor, "count 1"]:
+        return torch.zeros(count, 1, dtype=torch.bool)
+
+
+class Processes:
+    """The processes that train together; this one is alone (lib.run.parallel has the others)."""
+
+    rank = 0
+    size = 1
+
+    def rows(self, count: int) -> slice:
+        """Which of `count` rows are this process's own."""
+        return slice(0, count)
+
+    def sums(self, tensors: list[Tensor]) -> list[Tensor]:
+        """Each tensor summed over all processes."""
+        return tensors
+
+
+ALONE = Processes()
 
 
 @dataclass(frozen=True)
 class Feed:
-    """Where batches come from."""
+    """Where the batches of a training come from."""
 
     images: UInt8[Tensor, "count channels height width"]
     labels: Int64[Tensor, " count"] | None  # on the device
-    draw_mask: DrawMask
+    masks: Masks
     augment: str
+    batch_size: int
+    keep_last: bool  # whether an epoch ends with the images that do not fill a batch
+    seed: int
     device: torch.device  # the model's
+    processes: Processes = ALONE
 
-    def batch(self, index: Int64[Tensor, " whole"], generators: dict[str, Generator], progress: float) -> Batch:
-        """This process's share of the batch at `index`; `progress` is the share of training done."""
-        augmentation, whole = AUGMENTATIONS[self.augment], len(index)
-        choices = parallel.share(augmentation.draw(whole, *self.images.shape[2:], generators["augment"])).to(self.device)
-        mask = parallel.share(self.draw_mask(whole, generators["mask"], progress)).to(self.device)
-        own = parallel.share(index)
-        chosen = augmentation.apply(self.images[own.to(self.images.device)].to(self.device), choices)
+    @property
+    def steps(self) -> int:
+        """Of an epoch."""
+        count = len(self.images) / self.batch_size
+        return math.ceil(count) if self.keep_last else math.floor(count)
+
+    def order(self, epoch: int) -> Int64[Tensor, " count"]:
+        """In which order an epoch sees the images."""
+        generator = stream(self.seed, f"order/{epoch}")
+        return torch.randperm(len(self.images), generator=generator)
+
+    def batch(self, step: int, order: Int64[Tensor, " count"], progress: float) -> Batch:
+        """This process's rows of the batch of a step; `order` is its epoch's."""
+        start = step % self.steps * self.batch_size
+        index = order[start : start + self.batch_size]
+        whole = len(index)
+        own = self.processes.rows(whole)
+        mask = self.masks(whole, step, progress)[own].to(self.device)
+        images = self.augmented(index, own, step)
+        labels = None if self.labels is None else self.labels[index[own].to(self.device)]
+        return Batch(images, mask, whole, own.start, labels, self.seed, step)
+
+    def augmented(self, index: Int64[Tensor, " whole"], own: slice, step: int) -> Tensor:
+        """This process's images of a batch, augmented, in [0, 1]."""
+        augmentation = AUGMENTATIONS[self.augment]
+        height, width = self.images.shape[2:]
+        generator = stream(self.seed, f"augment/{step}")
+        choices = augmentation.draw(len(index), height, width, generator)[own].to(self.device)
+        images = self.images[index[own].to(self.images.device)].to(self.device)
         release()
-        labels = None if self.labels is None else self.labels[own.to(self.device)]
-        return Batch(unit_range(chosen), mask, whole, generators["noise"], labels)
-
-
-def epoch_order(count: int, generator: Generator, began: Tensor) -> Int64[Tensor, " count"]:
-    """An epoch's permutation, the same whether the epoch begins here or a resumed run is inside it; `began`: the generator's state then."""
-    generator.set_state(began)
-    return torch.randperm(count, generator=generator)
+        return unit_range(augmentation.apply(images, choices))

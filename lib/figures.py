@@ -1,23 +1,27 @@
 """Pictures of arrays and tables; nothing here trains or reads data.
 
-A figure is a function of what it shows. The same method has the same colour in every
-notebook (Okabe & Ito's palette, safe for the colour-blind). `publish` saves a figure
-under its name `NN-slug` with its alt text and caption beside it, for the report, and
-shows it in the notebook as PNG with that alt text.
+A figure is a function of what it shows. The same method has the same colour in every notebook
+(Okabe & Ito's palette, safe for the colour-blind). `publish` saves a figure under its name
+`NN-slug` with its alt text and caption beside it, for the report, and shows it in the notebook as
+PNG with that alt text. Images are [channels, height, width] in [0, 1].
 """
 
 import json
 from collections.abc import Sequence
+from itertools import cycle
 from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from lib.paths import resolve
+from lib.files import resolve
+from lib.statistics import means
 
 COLOURS = {
     "mae": "#0072B2",
@@ -33,6 +37,8 @@ COLOURS = {
     "grid": "#009E73",
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+MARKERS = "osD^vP"  # so that curves differ in print, too
+MANY = 4  # labels beyond which a legend would cover the curves
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
 STYLE = {
     "font.size": 10,
@@ -46,6 +52,8 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 
+Bars = dict[str, tuple[float | None, float | None]]  # label -> (value, half-width or NaN)
+
 
 def colour(name: str) -> str:
     """The colour of a method or a strategy, the same everywhere."""
@@ -53,101 +61,191 @@ def colour(name: str) -> str:
 
 
 def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 3.6), **options):
-    """A figure and its axes in the study's style."""
+    """A figure and its axes in the study's style; `options` go to matplotlib's `subplots`."""
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
-    return figure, axes
+        return plt.subplots(rows, columns, figsize=size, layout="constrained", **options)
 
 
-def as_picture(image: Float[Tensor, "channels height width"]) -> np.ndarray:
-    """[height, width, channels] in [0, 1] for matplotlib."""
+def as_picture(
+    image: Float[Tensor, "channels height width"],
+) -> Float[np.ndarray, "height width channels"]:
+    """An image as matplotlib wants it."""
     return image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
 
 
-def veil(images: Float[Tensor, "count channels height width"], hidden: Tensor) -> Float[Tensor, "count 3 height width"]:
-    """Images with hidden pixels painted in one pale blue that is no content, in colour even where the images are grey."""
+def veil(
+    images: Float[Tensor, "count channels height width"],
+    hidden: Bool[Tensor, "count 1 height width"],
+) -> Float[Tensor, "count 3 height width"]:
+    """Images with hidden pixels painted in one pale blue that is no content.
+
+    In colour even where the images are grey.
+    """
     paint = torch.tensor(VEIL).reshape(3, 1, 1)
     return torch.where(hidden, paint, images.expand(-1, 3, -1, -1))
 
 
-def picture_rows(rows: dict[str, Float[Tensor, "count channels height width"]], size: float = 0.85) -> Figure:
-    """Images in labelled rows, one column an image."""
+def picture_rows(
+    rows: dict[str, Float[Tensor, "count channels height width"]], size: float = 0.85
+) -> Figure:
+    """Images in labelled rows, one column an image; `size` of each in inches."""
     columns = max(len(images) for images in rows.values())
-    figure, axes = canvas(len(rows), columns, (size * columns + 1.7, size * len(rows)), squeeze=False)
+    whole = (size * columns + 1.7, size * len(rows))
+    figure, axes = canvas(len(rows), columns, whole, squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
         for axis, image in zip(line, images, strict=False):
             axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
         for axis in line:
             axis.set_axis_off()
-        line[0].text(-0.15, 0.5, label, transform=line[0].transAxes, ha="right", va="center", fontsize=9)
+        beside = {"transform": line[0].transAxes, "ha": "right", "va": "center"}
+        line[0].text(-0.15, 0.5, label, fontsize=9, **beside)
     return figure
 
 
 def lines(
-    series: dict[str, tuple[Sequence[float | int], Sequence[float]]], x: str, y: str, names: dict[str, str] | None = None, log_x=False
+    series: dict[str, tuple[Sequence[float | int], Sequence[float]]],
+    x: str,
+    y: str,
+    names: dict[str, str] | None = None,
+    log_x: bool = False,
 ) -> Figure:
-    """Curves with markers; `names` maps a label to the method whose colour it has."""
-    figure, axis = canvas(size=(6.4 + 1.4 * (len(series) > 4), 3.6))
-    for number, (label, (horizontal, vertical)) in enumerate(series.items()):
-        tint = colour((names or {}).get(label, label))
-        axis.plot(horizontal, vertical, marker="osD^vP"[number % 6], markersize=5, color=tint, label=label)
+    """Curves with markers.
+
+    series   label -> (horizontal, vertical)
+    names    label -> the method whose colour it has, where that is not the label itself
+    """
+    many = len(series) > MANY
+    figure, axis = canvas(size=(7.8 if many else 6.4, 3.6))
+    for (label, (horizontal, vertical)), marker in zip(
+        series.items(), cycle(MARKERS), strict=False
+    ):
+        tint = tint_of(label, names)
+        axis.plot(horizontal, vertical, marker=marker, markersize=5, color=tint, label=label)
     if log_x:
-        axis.set_xscale("log", base=2)
-        ticks = sorted({value for horizontal, _ in series.values() for value in horizontal})
-        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        name_powers(axis, [horizontal for horizontal, _ in series.values()])
     axis.set(xlabel=x, ylabel=y)
-    if len(series) > 4:  # so many cover the curves
+    if many:
         figure.legend(frameon=False, loc="outside right upper")
     elif len(series) > 1:
         axis.legend(frameon=False)
     return figure
 
 
-def bars(panels: dict[str, dict[str, tuple[float, float]]], names: dict[str, str] | None = None, units: Sequence[str] = ()) -> Figure:
-    """Panels of horizontal bars: label -> (value, half-width of its interval or NaN)."""
+def tint_of(label: str, names: dict[str, str] | None) -> str:
+    return colour((names or {}).get(label, label))
+
+
+def name_powers(axis: Axes, values: list[Sequence[float | int]]) -> None:
+    """A horizontal axis of powers of two, each value named as it is."""
+    axis.set_xscale("log", base=2)
+    ticks = sorted({value for some in values for value in some})
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+
+
+def curves(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test") -> Figure:
+    """A measure against the column `x`, a curve for each value of `by`.
+
+    Means over seeds with 95 % intervals, from a tidy table (see `statistics.means`, whose errors
+    it raises).
+    """
+    rows = means(table, measure, [by, x], split)
+    figure, axis = canvas()
+    apart = (rows[x].max() - rows[x].min()) / 60  # beside each other where they share an x
+    groups = rows.groupby(by, sort=False)
+    for number, ((name, part), marker) in enumerate(zip(groups, cycle(MARKERS), strict=False)):
+        axis.errorbar(
+            part[x] + number * apart,
+            part["mean"],
+            part["half_width"],
+            capsize=3,
+            marker=marker,
+            color=colour(str(name)),
+            label=f"{by} {name}",
+        )
+    axis.set(xlabel=x, ylabel=f"{measure} on {split} images")
+    axis.legend(frameon=False)
+    return figure
+
+
+def bars(
+    panels: dict[str, Bars], names: dict[str, str] | None = None, units: Sequence[str] = ()
+) -> Figure:
+    """Panels of horizontal bars with the labels of the first.
+
+    panels   title -> label -> (value, half-width of its interval or NaN); None is no bar
+    names    label -> the method whose colour it has, where that is not the label itself
+    units    of the panels, in their order
+    """
     longest = max(len(values) for values in panels.values())
-    figure, axes = canvas(1, len(panels), (3.4 * len(panels) + 1.6, 0.36 * longest + 1.0), squeeze=False, sharey=True)
-    for number, (axis, (title, values)) in enumerate(zip(axes[0], panels.items(), strict=True)):
-        shown = {label: pair if pair[0] is not None else (np.nan, np.nan) for label, pair in values.items()}
-        tints = [colour((names or {}).get(label, label)) for label in shown]
-        heights, halves = (np.array([pair[i] for pair in shown.values()], dtype=float) for i in (0, 1))
-        axis.barh(list(shown), heights, xerr=np.where(halves > 0, halves, np.nan), color=tints, error_kw={"capsize": 3})
-        for label, height, half in zip(shown, heights, np.nan_to_num(halves), strict=True):
-            if not np.isnan(height):
-                end, side = (height + half, "left") if height >= 0 else (height - half, "right")
-                axis.text(end, label, f" {height:.3g} ", va="center", ha=side, fontsize=8)
-        axis.grid(axis="y", visible=False)
-        axis.margins(x=0.18)
+    whole = (3.4 * len(panels) + 1.6, 0.36 * longest + 1.0)
+    figure, axes = canvas(1, len(panels), whole, squeeze=False, sharey=True)
+    for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
+        draw_bars(axis, values, names)
         axis.set_title(title, fontsize=10, loc="left")
-        if number < len(units):
-            axis.set_xlabel(units[number])
+    for axis, unit in zip(axes[0], units, strict=False):
+        axis.set_xlabel(unit)
     axes[0, 0].invert_yaxis()
     return figure
 
 
-def scatter(panels: dict[str, tuple[Float[Tensor, "count 2"], Tensor | None]], size: float = 3.0) -> Figure:
-    """Points of the plane side by side on one scale a panel, coloured by label."""
+def draw_bars(axis: Axes, values: Bars, names: dict[str, str] | None) -> None:
+    """Bars with their intervals, the value written at the end of each."""
+    lengths = np.array([pair[0] for pair in values.values()], dtype=float)  # None becomes NaN
+    halves = np.array([pair[1] for pair in values.values()], dtype=float)
+    axis.barh(
+        list(values),
+        lengths,
+        xerr=np.where(halves > 0, halves, np.nan),
+        color=[tint_of(label, names) for label in values],
+        error_kw={"capsize": 3},
+    )
+    for label, length, half in zip(values, lengths, np.nan_to_num(halves), strict=True):
+        if np.isnan(length):
+            continue
+        right = length >= 0
+        end = length + half if right else length - half
+        side = "left" if right else "right"
+        axis.text(end, label, f" {length:.3g} ", va="center", ha=side, fontsize=8)
+    axis.grid(axis="y", visible=False)
+    axis.margins(x=0.18)
+
+
+def scatter(
+    panels: dict[str, tuple[Float[Tensor, "count 2"], Tensor | None]], size: float = 3.0
+) -> Figure:
+    """Points of the plane side by side, all on the same axes, coloured by label if any."""
+    every = torch.cat([points.detach().cpu() for points, _ in panels.values()])
+    reach = 1.05 * float(every.abs().max())
     figure, axes = canvas(1, len(panels), (size * len(panels) + 0.6, size), squeeze=False)
+    labelled = None
     for axis, (title, (points, labels)) in zip(axes[0], panels.items(), strict=True):
-        points = points.detach().cpu().numpy()
-        tint = {"color": "#444444"} if labels is None else {"c": labels, "cmap": "tab10"}
-        drawn = axis.scatter(points[:, 0], points[:, 1], s=5, linewidths=0, **tint)
+        across, up = points.detach().cpu().numpy().T
+        if labels is None:
+            axis.scatter(across, up, s=5, linewidths=0, color="#444444")
+        else:
+            labelled = axis.scatter(across, up, s=5, linewidths=0, c=labels, cmap="tab10")
         axis.set_title(title, fontsize=10)
-        axis.set_aspect("equal", adjustable="datalim")
-        if labels is not None:
-            last = drawn
-    if any(labels is not None for _, labels in panels.values()):
-        figure.colorbar(last, ax=axes[0].tolist(), label="class", shrink=0.8)
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
+    if labelled is not None:
+        figure.colorbar(labelled, ax=axes[0].tolist(), label="class", shrink=0.8)
     return figure
 
 
-def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], x: str, y: str, unit: str) -> Figure:
+def matrix(
+    values: Float[np.ndarray, "rows columns"],
+    rows: Sequence[str],
+    columns: Sequence[str],
+    x: str,
+    y: str,
+    unit: str,
+) -> Figure:
     """A table as a heat map with its numbers written in."""
     figure, axis = canvas(size=(1.3 * len(columns) + 2.2, 0.75 * len(rows) + 1.2))
     drawn = axis.imshow(values, cmap="cividis", aspect="auto")
     middle = (np.nanmax(values) + np.nanmin(values)) / 2
     for (row, column), value in np.ndenumerate(values):
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", color="black" if value > middle else "white")
+        ink = "black" if value > middle else "white"
+        axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
     axis.set_xticks(range(len(columns)), columns)
     axis.set_yticks(range(len(rows)), rows)
     axis.set(xlabel=x, ylabel=y)
@@ -156,8 +254,10 @@ def matrix(values: np.ndarray, rows: Sequence[str], columns: Sequence[str], x: s
     return figure
 
 
-def maps(panels: dict[str, np.ndarray], size: float = 1.5, columns: int = 8, cmap: str = "cividis") -> Figure:
-    """Small heat maps, each on its own scale."""
+def maps(
+    panels: dict[str, np.ndarray], size: float = 1.5, columns: int = 8, cmap: str = "cividis"
+) -> Figure:
+    """Small heat maps, each on its own scale; an array with three axes is a picture in colour."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
     figure, axes = canvas(rows, columns, (size * columns, (size + 0.15) * rows), squeeze=False)
@@ -171,6 +271,7 @@ def maps(panels: dict[str, np.ndarray], size: float = 1.5, columns: int = 8, cma
 
 def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | str) -> None:
     """Save as SVG and PNG with alt text and caption beside them, then show it in the notebook."""
+    # Here, since nobody outside a notebook needs it, and it costs half a second.
     from IPython.display import Image, display
 
     place = resolve(folder)
@@ -178,6 +279,8 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
     with plt.rc_context(STYLE):
         figure.savefig(place / f"{name}.svg", metadata={"Date": None})
         figure.savefig(place / f"{name}.png", dpi=144)
-    (place / f"{name}.json").write_text(json.dumps({"alt": alt, "caption": caption}, indent=1) + "\n")
+    texts = json.dumps({"alt": alt, "caption": caption}, indent=1)
+    (place / f"{name}.json").write_text(texts + "\n")
     plt.close(figure)
-    display(Image(place / f"{name}.png", width=figure.get_size_inches()[0] * 100, metadata={"alt": alt}))
+    width = figure.get_size_inches()[0] * 100
+    display(Image(place / f"{name}.png", width=width, metadata={"alt": alt}))

@@ -1,12 +1,37 @@
-"""Files that are whole or absent: written aside, then renamed."""
+"""Where things lie, and files that are whole or absent.
 
+papermill runs a notebook in the caller's folder, nbval in the notebook's own, JupyterLab
+wherever it was started. So a relative path given as a parameter means "relative to the
+repository", and every path comes from here. What is written is written aside, then
+renamed; what only one process may do at a time is done under a lock that the system
+releases when its holder dies, however it dies.
+"""
+
+import contextlib
 import os
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+DATA = ROOT / "data"
+REPORTS = ROOT / "reports"
+
+
+def resolve(path: str | Path) -> Path:
+    """An absolute path: relative ones are taken from the repository, `~` is the home folder."""
+    path = Path(path).expanduser()
+    return path if path.is_absolute() else ROOT / path
 
 
 def replace_file(file: Path, write_to: Callable[[Path], object]) -> None:
-    """Call `write_to` with a name aside and rename, so that `file` is the old one, the new one or absent, never half."""
+    """Call `write_to` with a name aside and rename.
+
+    So `file` is the old one, the new one or absent, never half of one.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     aside = file.with_name(f"{file.name}.{os.getpid()}.tmp")
     try:
@@ -14,3 +39,35 @@ def replace_file(file: Path, write_to: Callable[[Path], object]) -> None:
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def only_one(place: Path, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock of `place`, waiting until it is free; gives whether it is held.
+
+    With `wait=False` it gives False at once where another process holds it. Where the file
+    system has no locks, nothing is locked: what is done then may be done twice.
+    """
+    place.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(place.with_name(f"{place.name}.lock"))
+    try:
+        held = taken(lock, wait)
+    except NotImplementedError:  # no locks here
+        held = True
+    try:
+        yield held
+    finally:
+        lock.release()
+
+
+def taken(lock: FileLock, wait: bool) -> bool:
+    """Whether a lock is held now; where it waits, it says so."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        if not wait:
+            return False
+        name = Path(lock.lock_file).name
+        print(f"waiting for another process that does this run ({name})", file=sys.stderr)
+        lock.acquire()
+    return True

@@ -1,133 +1,174 @@
-"""Fine-tuning: a classifier on a pre-trained model, all of whose weights go on learning from a share of the labels.
+"""Fine-tuning: a classifier on a pre-trained model, all of whose weights go on learning.
 
-After He et al. 2022, table 9, scaled down to small images and few minutes: AdamW with
-betas (0.9, 0.999), layer-wise decay of the learning rate (Clark et al. 2020, arXiv
-2003.10555), drop path, label smoothing, warm-up and cosine, mixup and CutMix where asked
-for; crops and flips stand for RandAugment. A model is anything that answers `embed(images)`; where it
-also tells its `layers` and `layer_of` each parameter, decay and drop path apply. The same
-call on an untrained model is the control: supervised learning from scratch.
+After He et al. 2022, table 9, scaled down to small images and few minutes: AdamW with betas
+(0.9, 0.999), layer-wise decay of the learning rate (Clark et al. 2020, arXiv 2003.10555),
+drop path, label smoothing, warm-up and cosine, mixup and CutMix where asked for; crops and
+flips stand for RandAugment. A model is anything that answers `embed(images)`; where it also
+tells its `layers` and `layer_of` each parameter, decay and drop path apply. The same call on
+an untrained model is the control: supervised learning from scratch.
 
-A model without weights (raw pixels, PCA) cannot be tuned: its classifier is the linear
-probe, the least that any start has to beat.
-
-The weights of lowest validation loss are kept. Labels are shared out by class, at
-least one each; a seed that gives n images of a class at 1 % gives these n at 10 %, too.
+A model without weights (raw pixels, PCA) cannot be tuned: its classifier is the linear probe,
+the least that any start has to beat. The weights of lowest validation loss are kept. Labels
+are shared out by class, at least one each; a seed that gives n images of a class at 1 % gives
+these n at 10 %, too.
 """
 
 import copy
 import math
-from collections.abc import Callable
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import Field
 from torch import Tensor, nn
 
-from lib import training
-from lib.augment import Augment
-from lib.data import Images
+from lib.augment import Augment, mixed
+from lib.config import Config, Shares
+from lib.data.registry import Images
 from lib.evaluate import embed, in_batches
-from lib.layers import initialise
-from lib.mixing import mixed
-from lib.models.registry import Config, Shares, later
-from lib.optim import Batch, Step, StepSettings, Update
+from lib.feed import NoMasks
+from lib.measures import best_probe
+from lib.models.family import Batch, Group, Model
+from lib.models.layers import initialise
+from lib.models.transformer import drop_path
 from lib.pixels import unit_range
-from lib.probes import best_probe
 from lib.streams import stream
-from lib.transformer import drop_path
+from lib.training import Recipe, train
 
-VERSION = 1  # raise it when accuracies change: records made before are then stale
+VERSION = 2  # raise it when accuracies change: records made before are then stale
 BETAS = (0.9, 0.999)
 
 
 class FineTune(Config):
     """How to fine-tune: part of a run's identity."""
 
-    shares: Shares = Field((0.01, 0.1, 1.0), min_length=1)  # of the training labels, one classifier each
-    epochs: int = Field(10, ge=1)  # at all labels
+    shares: Shares = Field((0.01, 0.1, 1.0), min_length=1)  # of the labels, a classifier each
+    epochs: int = Field(10, ge=1, le=1_000_000)  # at all labels
     least_steps: int = Field(500, ge=1)  # for fewer labels, whose epochs are short
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)  # of AdamW at its peak, in the last layer
-    layer_decay: float = Field(0.75, gt=0, le=1)  # factor of the learning rate from a layer to the one before it; 1 = none
-    drop_path: float = Field(0.1, ge=0, lt=1)  # probability to leave out a branch of the last block, falling to 0 at the first
+    learning_rate: float = Field(1e-3, gt=0, lt=1)  # of AdamW at its peak, in the last layer
+    layer_decay: float = Field(0.75, gt=0, le=1)  # of the rate, to the layer before; 1 = none
+    drop_path: float = Field(0.1, ge=0, lt=1)  # share of the last block's branches left out
     label_smoothing: float = Field(0.1, ge=0, lt=1)
     weight_decay: float = Field(0.05, ge=0)
     augment: Augment = "crop_flip"
-    mixup: float = later(0.0, before=0.0, ge=0)  # see mixing; 0 = none, 0.8 in the paper
-    cutmix: float = later(0.0, before=0.0, ge=0)  # 0 = none, 1.0 in the paper
+    mixup: float = Field(0.0, ge=0)  # see augment.mixed; 0 = none, 0.8 in the paper
+    cutmix: float = Field(0.0, ge=0)  # 0 = none, 1.0 in the paper
+
+    def recipe(self, count: int, precision: str) -> Recipe:
+        """The loop's recipe for so many labelled images."""
+        batch = min(self.batch_size, count)
+        epochs = max(self.epochs, math.ceil(self.least_steps / max(1, count // batch)))
+        return Recipe(
+            epochs=epochs,
+            batch_size=batch,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            augment=self.augment,
+            precision=precision,
+        )
 
 
-class Classifier(nn.Module):
-    """A linear layer on a model's features."""
+class Classifier(Model):
+    """A linear layer on a model's features; nothing is hidden from it."""
 
-    def __init__(self, body: nn.Module, features: int, classes: int, smoothing: float, seed: int):
+    def __init__(self, body: nn.Module, features: int, classes: int, how: FineTune, seed: int):
         super().__init__()
-        self.body, self.head, self.smoothing = body, nn.Linear(features, classes), smoothing
+        self.body = body
+        self.head = nn.Linear(features, classes)
+        self.how = how
         initialise(self.head, stream(seed, "head"))
 
-    def forward(self, images: Float[Tensor, "batch channels height width"], keep: Tensor | None = None) -> Float[Tensor, "batch classes"]:
-        return self.head(self.body.embed(images) if keep is None else self.body.embed(images, keep))
+    def forward(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        keep: Float[Tensor, "depth 2 batch"] | None = None,
+    ) -> Float[Tensor, "batch classes"]:
+        features = self.body.embed(images) if keep is None else self.body.embed(images, keep)
+        return self.head(features)
 
-    def loss(self, images: Tensor, mask: Tensor, labels: Tensor, keep: Float[Tensor, "batch depth 2"] | None = None) -> Tensor:
-        """Cross-entropy against labels [batch] or shares of classes [batch, classes].
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+        """Against labels [batch] or shares of classes [batch, classes]."""
+        return F.cross_entropy(logits.float(), labels, label_smoothing=self.how.label_smoothing)
 
-        `mask` is what the loop hands to every model: nothing is hidden here.
-        """
-        logits = self(images, None if keep is None else keep.permute(1, 2, 0))
-        return F.cross_entropy(logits.float(), labels, label_smoothing=self.smoothing)
+    def groups(self) -> dict[str, Group]:
+        """All parameters, with a learning rate that falls from the last layer to the first."""
+        scales = layer_scales(self.body, self.how.layer_decay)
+        return {"loss": Group(list(self.parameters()), betas=BETAS, scales=scales)}
+
+    def phases(self, batch: Batch) -> Iterator[tuple[str, Float[Tensor, ""]]]:
+        images, labels = self.mixed(batch)
+        yield "loss", self.cross_entropy(self(images, self.kept_branches(batch)), labels)
+
+    def watched(self, batch: Batch) -> Float[Tensor, ""]:
+        return self.cross_entropy(self(batch.images), batch.labels)
+
+    def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Images and labels, mixed where asked for: across a batch that is whole."""
+        how = self.how
+        if not how.mixup and not how.cutmix:
+            return batch.images, batch.labels
+        return mixed(
+            batch.images,
+            batch.labels,
+            self.head.out_features,
+            mixup=how.mixup,
+            cutmix=how.cutmix,
+            generator=batch.generator("mix"),
+        )
+
+    def kept_branches(self, batch: Batch) -> Float[Tensor, "depth 2 batch"] | None:
+        """Factors of the body's branches, where it has layers (see `transformer.drop_path`)."""
+        if not self.how.drop_path or not hasattr(self.body, "layers"):
+            return None
+        depth, rate = self.body.layers, self.how.drop_path
+        by_image = batch.noise(
+            lambda count, generator: drop_path(depth, count, rate, generator).permute(2, 0, 1),
+            "drop_path",
+        )
+        return by_image.permute(1, 2, 0)
 
 
-class FineTuneStep(Step):
-    """A step whose learning rate falls from the last layer to the first."""
-
-    def __init__(self, model: Classifier, settings: StepSettings, how: FineTune):
-        super().__init__(model, settings)
-        self.rate = how.drop_path if hasattr(model.body, "layers") else 0.0
-        self.mixing = {"mixup": how.mixup, "cutmix": how.cutmix}
-        used = dict(model.named_parameters())
-        self.updates = {"model": Update(used.values(), settings, scales=layer_scales(model, how.layer_decay))}
-
-    def __call__(self, batch: Batch) -> dict[str, Tensor]:
-        if any(self.mixing.values()):  # across the whole batch: a fine-tuning has one process
-            classes = self.model.head.out_features
-            images, labels = mixed(batch.images, batch.labels, classes, **self.mixing, generator=batch.generator)
-            batch = replace(batch, images=images, labels=labels)
-        more = [batch.labels]
-        if self.rate:
-            depth = self.model.body.layers
-            keep = batch.noise(lambda count, generator: drop_path(depth, count, self.rate, generator).permute(2, 0, 1))
-            more.append(keep.to(batch.images.device))
-        return {"loss": self.updates["model"](self.losses(self.model.loss, batch, *more))}
-
-
-def layer_scales(model: Classifier, decay: float) -> dict[nn.Parameter, float]:
-    """Factor of the learning rate of each parameter: 1 for the head, `decay` less for each layer before it."""
-    if not hasattr(model.body, "layer_of"):
+def layer_scales(body: nn.Module, decay: float) -> dict[nn.Parameter, float]:
+    """Factor of each parameter's learning rate: `decay` less for each layer below the head."""
+    if not hasattr(body, "layer_of"):
         return {}
-    return {p: decay ** (model.body.layers + 1 - model.body.layer_of(name)) for name, p in model.body.named_parameters()}
+    top = body.layers + 1
+    return {p: decay ** (top - body.layer_of(name)) for name, p in body.named_parameters()}
 
 
 def labelled(labels: Int64[Tensor, " count"], share: float, seed: int) -> Int64[Tensor, " chosen"]:
-    """Indices of a share of the images, class by class, ascending. A larger share of the same seed holds the smaller one."""
-    generator, chosen = stream(seed, "labelled"), []
-    for label in labels.unique(sorted=True):
+    """Indices of a share of the images, class by class, ascending.
+
+    A larger share of the same seed holds the smaller one.
+    """
+    chosen = []
+    for label in labels.unique(sorted=True).tolist():
         of_class = (labels == label).nonzero()[:, 0]
-        order = torch.randperm(len(of_class), generator=generator)
-        chosen.append(of_class[order[: max(1, math.floor(share * len(of_class) + 0.5))]])
+        order = torch.randperm(len(of_class), generator=stream(seed, f"labelled/{label}"))
+        count = max(1, math.floor(share * len(of_class) + 0.5))
+        chosen.append(of_class[order[:count]])
     return torch.cat(chosen).sort().values
 
 
-def recipe_for(how: FineTune, count: int, precision: str) -> training.Recipe:
-    """The loop's recipe for so many labelled images."""
-    batch = min(how.batch_size, count)
-    per_epoch = max(1, count // batch)
-    epochs = max(how.epochs, math.ceil(how.least_steps / per_epoch))
-    plain = {"epochs": epochs, "batch_size": batch, "learning_rate": how.learning_rate, "weight_decay": how.weight_decay}
-    return training.Recipe(**plain, augment=how.augment, precision=precision, keep="best")
+def new_classifier(model: nn.Module, train_split: Images, how: FineTune, seed: int) -> Classifier:
+    """A classifier on a copy of a model, whose head has learned nothing."""
+    body = copy.deepcopy(model)
+    device = next(body.parameters()).device
+    with torch.no_grad():
+        features = body.embed(unit_range(train_split.images[:1]).to(device)).shape[1]
+    return Classifier(body, features, len(train_split.classes), how, seed).to(device)
+
+
+def check_labels(splits: dict[str, Images]) -> None:
+    """Raises ValueError where there is nothing to learn from labels."""
+    labels = splits["train"].labels
+    if labels is None or len(labels.unique()) < 2:
+        raise ValueError(
+            "fine-tuning needs labels of at least two classes, and this data set has none: "
+            "leave fine_tune out"
+        )
 
 
 def fine_tune(
@@ -138,65 +179,66 @@ def fine_tune(
     *,
     seed: int,
     precision: str,
-    folder: Path | None = None,
-    run: str = "",
-    save_every: float = 60.0,
-    progress: Callable[[int, int, dict], None] = lambda step, total, row: None,
+    **watching,
 ) -> tuple[Classifier, list[dict[str, float | int]]]:
     """A classifier from a copy of `model`, trained on a share of the labels, and its history.
 
+    watching   `start` and `watch` of `training.train`
+
     Raises ValueError where there are no labels or no features, and NotFinite.
     """
-    train, validation = splits["train"], splits["validation"]
-    if train.labels is None or len(train.labels.unique()) < 2:
-        raise ValueError("fine-tuning needs labels of at least two classes, and this data set has none: leave fine_tune out")
+    check_labels(splits)
     if not hasattr(model, "embed"):
-        raise ValueError(f"a {type(model).__name__} has no features to classify by: choose a model that answers embed(images)")
-    chosen = labelled(train.labels, share, seed)
+        raise ValueError(
+            f"a {type(model).__name__} has no features to classify by: "
+            "choose a model that answers embed(images)"
+        )
+    everything = splits["train"]
+    chosen = labelled(everything.labels, share, seed)
+    some = everything if len(chosen) == len(everything) else everything.take(chosen)
     if not list(model.parameters()):
-        return probed(model, splits | {"train": replace(train, images=train.images[chosen], labels=train.labels[chosen])}), []
-    body = copy.deepcopy(model).train()
-    device = next(body.parameters()).device
-    with torch.no_grad():
-        features = body.embed(unit_range(train.images[:1]).to(device)).shape[1]
-    classifier = Classifier(body, features, len(train.classes), how.label_smoothing, seed).to(device)
-    recipe = recipe_for(how, len(chosen), precision)
-    settings = StepSettings(recipe.learning_rate, recipe.weight_decay, betas=BETAS, precision=precision)
-    history = training.train(
+        return probed(model, splits | {"train": some}), []
+    classifier = new_classifier(model, everything, how, seed)
+    history = train(
         classifier,
-        FineTuneStep(classifier, settings, how),
-        train.images if len(chosen) == len(train) else train.images[chosen],
-        validation.images,
-        lambda batch, generator, done: torch.zeros(batch, 1, dtype=torch.bool),
-        recipe,
+        some.images,
+        splits["validation"].images,
+        NoMasks(),
+        how.recipe(len(chosen), precision),
         seed=seed,
-        labels=(train.labels[chosen], validation.labels),
-        run=run,
-        folder=folder,
-        save_every=save_every,
-        progress=progress,
+        labels=(some.labels, splits["validation"].labels),
+        **watching,
     )
     return classifier.eval(), history
 
 
 def probed(model: nn.Module, splits: dict[str, Images]) -> Classifier:
-    """A copy of a model as it stands under its linear probe, fitted on the training split, its strength chosen on validation."""
+    """A copy of a model under its linear probe, as a classifier.
+
+    The probe is fitted on the training split, its strength chosen on validation.
+    """
     model = copy.deepcopy(model).cpu()
-    splits = {name: splits[name] for name in ("train", "validation")}
-    features = {name: embed(model, images.images, torch.device("cpu")) for name, images in splits.items()}
-    scaler, regression = (step for _, step in best_probe(features, {name: i.labels.numpy() for name, i in splits.items()}).steps)
-    weight, bias = regression.coef_ / scaler.scale_, regression.intercept_ - regression.coef_ @ (scaler.mean_ / scaler.scale_)
-    if len(regression.classes_) == 2:  # scikit-learn keeps one row then
-        weight, bias = np.concatenate([-weight, weight]), np.concatenate([-bias, bias])
-    classifier = Classifier(model, weight.shape[1], len(splits["train"].classes), smoothing=0.0, seed=0).requires_grad_(False)
+    features = {}
+    labels = {}
+    for name in ("train", "validation"):
+        features[name] = embed(model, splits[name].images, torch.device("cpu"))
+        labels[name] = splits[name].labels.numpy()
+    probe = best_probe(features, labels)
+    count = len(splits["train"].classes)
+    how = FineTune(label_smoothing=0.0)
+    classifier = Classifier(model, probe.weight.shape[1], count, how, seed=0).requires_grad_(False)
+    classifier.head.weight[probe.classes] = torch.from_numpy(probe.weight).float()
     classifier.head.bias.fill_(-torch.inf)  # of a class without any image
-    classifier.head.weight[regression.classes_] = torch.from_numpy(weight).float()
-    classifier.head.bias[regression.classes_] = torch.from_numpy(bias).float()
+    classifier.head.bias[probe.classes] = torch.from_numpy(probe.bias).float()
     return classifier.eval()
 
 
 def accuracy(classifier: Classifier, images: Images) -> float:
     """Share of images that are classified rightly."""
     device = next(classifier.parameters()).device
-    said = in_batches(lambda x: classifier(unit_range(x)), images.images, device=device).argmax(dim=1)
+
+    def logits(batch: Tensor) -> Tensor:
+        return classifier(unit_range(batch))
+
+    said = in_batches(logits, images.images, device=device).argmax(dim=1)
     return int((said == images.labels).sum()) / len(images)

@@ -1,10 +1,10 @@
 """Images larger than memory: bytes of a file, mapped into memory.
 
-A mapped tensor is read like any other (never written); the system fetches its pages
-when they are touched and may forget them. Pages that were touched count as this
-process's memory until `release` gives them back: whoever reads a set calls it now and
-then, `parts` does by itself. Sets up to IN_MEMORY bytes are read and not mapped. All
-processes of a machine share the pages of a mapped file.
+A mapped tensor is read like any other (never written); the system fetches its pages when
+they are touched and may forget them. Pages that were touched count as this process's memory
+until `release` gives them back: whoever reads a set calls it now and then, `parts` does by
+itself. Sets up to IN_MEMORY bytes are read and not mapped. All processes of a machine share
+the pages of a mapped file.
 """
 
 import math
@@ -26,12 +26,16 @@ mappings: WeakSet[mmap.mmap] = WeakSet()  # those in use
 
 
 def stored(file: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
-    """The first bytes of a file as a tensor, mapped where they are many. Raises ValueError where there are too few, or OSError."""
+    """The first bytes of a file as a tensor of `shape`, mapped where they are many.
+
+    Raises ValueError where there are too few, or OSError.
+    """
     count = math.prod(shape)
-    if count > file.stat().st_size:
-        raise ValueError(f"{file} has {file.stat().st_size} bytes, and images {shape} take {count}")
+    size = file.stat().st_size
+    if count > size:
+        raise ValueError(f"{file} has {size} bytes, and images {shape} take {count}")
     if count <= IN_MEMORY:
-        return torch.from_numpy(np.fromfile(file, np.uint8, count)).view(shape)
+        return torch.from_numpy(np.fromfile(file, np.uint8, count).reshape(shape))
     with file.open("rb") as opened:
         memory = mmap.mmap(opened.fileno(), count, access=mmap.ACCESS_READ)
     mappings.add(memory)
@@ -41,13 +45,15 @@ def stored(file: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
 
 
 def release() -> None:
-    """Give back the memory of what was read from mapped files; it is read again when it is next touched."""
+    """Give back the memory of what was read from mapped files; a next touch reads it again."""
     for memory in mappings:
         if hasattr(memory, "madvise"):
             memory.madvise(mmap.MADV_DONTNEED)
 
 
-def parts(images: UInt8[Tensor, "count channels height width"]) -> Iterator[UInt8[Tensor, "part channels height width"]]:
+def parts(
+    images: UInt8[Tensor, "count channels height width"],
+) -> Iterator[UInt8[Tensor, "part channels height width"]]:
     """A set piece by piece, in order, each forgotten after it was used."""
     rows = max(1, PART // max(1, images[:1].nbytes))
     for start in range(0, len(images), rows):

@@ -1,7 +1,9 @@
-"""Named streams of randomness, each derived from one seed.
+"""Randomness by name, without state.
 
-The order of images, masks, augmentation and a model's own noise are separate
-streams, so what one draws never shifts another.
+Every random choice of a run is drawn from `stream(seed, name)`, whose name says what is
+drawn and when: `weights`, `order/3` (an epoch), `mask/120`, `augment/120`, `noise/120` (a
+step), `test/random@0.75`. So nothing has to be remembered: a resumed run needs its step
+number alone, and what one purpose draws never shifts another.
 """
 
 import hashlib
@@ -10,6 +12,6 @@ from torch import Generator
 
 
 def stream(seed: int, name: str) -> Generator:
-    """A generator for one purpose, the same on every machine."""
+    """A generator for one purpose and moment, the same on every machine."""
     word = hashlib.sha256(f"{seed}/{name}".encode()).digest()[:8]
     return Generator().manual_seed(int.from_bytes(word, "big") >> 1)

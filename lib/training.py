@@ -1,234 +1,355 @@
-"""One training loop that knows no model.
+"""One training loop that knows no model, no files and no processes.
 
-It knows time (epochs, schedule, validation), devices, checkpoints and a step
-function; the step owns gradients and optimisers. Everything random comes from named
-generators derived from one seed: the order of images, their augmentation, the masks
-and the model's own noise are separate streams, so that a model that draws more noise
-still sees the same images under the same masks. Interrupted at any step, a run
-continues from its last state; on a CPU it ends with the same bits (same machine and threads).
-Under torchrun every process holds this same state and computes a share of each batch
-(see `parallel`); only process 0 writes it.
+A model says which losses to descend, in which order and for which parameters (`phases`,
+`groups`); the loop descends them. It owns epochs, schedule, optimisers, precision, clipping,
+parts of a batch and the sum over processes. Everything random is drawn by name and step
+(see streams), so a run that goes on from a state needs its step and tensors, and ends with
+the bits of an uninterrupted one (same machine, same threads).
+
+Three things about descending were each seen to go wrong. A batch's parts are taken one by
+one, so that a part's graph is gone before the next one's is built. Autocast is entered anew
+for every phase: one context around them all would multiply with weights of before the
+update. And a loss moves the parameters of its own group alone.
 """
 
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from jaxtyping import UInt8
 from pydantic import Field
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
+from torch.optim import AdamW
 
-from lib import checkpoint, parallel
 from lib.augment import Augment
-from lib.feed import DrawMask, Feed, epoch_order
+from lib.config import Config
+from lib.feed import ALONE, Feed, Masks, Processes
 from lib.machine import Precision, autocast, nearest
 from lib.mapped import release
-from lib.models.registry import Config, later
-from lib.optim import Step
+from lib.models.family import Batch, Group, Model
 from lib.pixels import unit_range
-from lib.streams import stream
 
-VERSION = 1  # raise it when the loop's results change: records made before are then stale
-STREAMS = ("order", "augment", "mask", "noise")
-CHECK_EVERY = 50  # steps between looks at the losses, which wait for an accelerator and for other processes
+VERSION = 2  # raise it when the loop's results change: records made before are then stale
+CHECK_EVERY = 50  # steps between looks at losses, which wait for an accelerator and for others
 
 
 class Recipe(Config):
     """How to train: part of a run's identity."""
 
-    epochs: int = Field(ge=0)  # 0 measures the untrained model
+    epochs: int = Field(ge=0, le=1_000_000)  # 0 measures the untrained model
     batch_size: int = Field(128, ge=1)
-    learning_rate: float = Field(1.5e-3, gt=0)  # of AdamW at its peak
+    learning_rate: float = Field(1.5e-3, gt=0, lt=1)  # of AdamW at its peak
     weight_decay: float = Field(0.05, ge=0)
     warmup: float = Field(0.1, ge=0, lt=1)  # share of the steps with a rising learning rate
     clip: float | None = Field(None, gt=0)  # largest gradient norm
     augment: Augment = "none"
-    keep: Literal["best", "last"] = "best"  # weights to end with: lowest validation loss, or the last
+    keep: Literal["best", "last"] = "best"  # weights to end with: lowest validation loss, or last
     evaluations: int = Field(10, ge=1)  # validations over the run, evenly spaced
     precision: Precision = "float32"
-    last_batch: Literal["drop", "keep"] = later("drop", before="drop")  # what an epoch does with images that do not fill a batch
+    last_batch: Literal["drop", "keep"] = "drop"  # images of an epoch that do not fill a batch
+
+    def rate(self, step: int, total: int) -> float:
+        """The learning rate of a step."""
+        return self.learning_rate * rate_factor(step, total, self.warmup)
 
 
 class NotFinite(ArithmeticError):
     """A loss that is no longer a number."""
 
 
-@dataclass
-class State:
-    """All that changes while training, beside the model and the optimisers."""
-
-    generators: dict[str, Generator]
-    step: int = 0
-    epoch_start: Tensor | None = None  # the order stream's state when the current epoch began
-    sums: dict[str, float] = field(default_factory=dict)  # losses since the last row of the history
-    counted: int = 0
-    history: list[dict[str, float | int]] = field(default_factory=list)
-    best: dict[str, Tensor] = field(default_factory=dict)
-    best_loss: float = math.inf
-
-
 def rate_factor(step: int, total: int, warmup: float) -> float:
-    """Linear warm-up to 1, then half a cosine to 0 (He et al. 2022, table 8), as a factor of the peak rate."""
+    """Linear warm-up to 1, then half a cosine to 0 (He et al. 2022, table 8)."""
     rising = max(1, round(warmup * total))
     if step < rising:
         return (step + 1) / rising
     return 0.5 * (1 + math.cos(math.pi * (step - rising) / max(1, total - rising)))
 
 
+def adamw(group: Group, recipe: Recipe) -> AdamW:
+    """The optimiser of a group (Loshchilov & Hutter 2019, arXiv 1711.05101).
+
+    Decay spares biases, norms and tokens, whose rank is below 2. Each of its own groups
+    remembers its factor of the recipe's learning rate.
+    """
+    decay = recipe.weight_decay if group.decay is None else group.decay
+    sorted_out: dict[tuple[float, float], list[nn.Parameter]] = {}
+    for parameter in group.parameters:
+        kind = (group.scales.get(parameter, 1.0), decay if parameter.ndim > 1 else 0.0)
+        sorted_out.setdefault(kind, []).append(parameter)
+    groups = [
+        {"params": parameters, "factor": group.rate * scale, "weight_decay": of_these}
+        for (scale, of_these), parameters in sorted_out.items()
+    ]
+    return AdamW(groups, lr=recipe.learning_rate, betas=group.betas, fused=True)
+
+
+def parameters_of(optimiser: AdamW) -> list[nn.Parameter]:
+    return [parameter for group in optimiser.param_groups for parameter in group["params"]]
+
+
+@dataclass
+class State:
+    """All that changes while training: what a run that is taken up again needs."""
+
+    model: Model
+    optimisers: dict[str, AdamW]
+    total: int  # steps
+    step: int = 0
+    sums: dict[str, float] = field(default_factory=dict)  # losses since the last row
+    counted: int = 0
+    history: list[dict[str, float | int]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+    best_loss: float = math.inf
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The model's, the best model's and the optimisers' tensors, by flat names."""
+        found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        found |= {f"best.{name}": value for name, value in self.best.items()}
+        for group, optimiser in self.optimisers.items():
+            for number, parameter in enumerate(parameters_of(optimiser)):
+                for moment, value in optimiser.state[parameter].items():
+                    found[f"adamw.{group}.{number}.{moment}"] = value
+        return found
+
+    def numbers(self) -> dict[str, Any]:
+        """The rest, as JSON data."""
+        return {
+            "step": self.step,
+            "sums": self.sums,
+            "counted": self.counted,
+            "history": self.history,
+            "best_loss": self.best_loss if math.isfinite(self.best_loss) else None,
+        }
+
+    def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
+        """Be what `tensors` and `numbers` say, model and optimisers too."""
+        self.model.load_state_dict(part(tensors, "model."))
+        self.best = part(tensors, "best.")
+        for group, optimiser in self.optimisers.items():
+            moments = part(tensors, f"adamw.{group}.")
+            for number, parameter in enumerate(parameters_of(optimiser)):
+                own = part(moments, f"{number}.")
+                optimiser.state[parameter] = {
+                    name: value.to(parameter.device, copy=True) for name, value in own.items()
+                }
+        self.step = numbers["step"]
+        self.sums = numbers["sums"]
+        self.counted = numbers["counted"]
+        self.history = numbers["history"]
+        best_loss = numbers["best_loss"]
+        self.best_loss = math.inf if best_loss is None else best_loss
+
+
+def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What is named with a prefix, under the rest of its name."""
+    chosen = (name for name in tensors if name.startswith(prefix))
+    return {name.removeprefix(prefix): tensors[name] for name in chosen}
+
+
+def ignore(state: State) -> None:
+    """What watches a training where nobody does."""
+
+
 def train(
-    model: nn.Module,
-    step: Step,
+    model: Model,
     images: UInt8[Tensor, "count channels height width"],
     validation: UInt8[Tensor, "validation channels height width"],
-    draw_mask: DrawMask,
+    masks: Masks,
     recipe: Recipe,
     *,
     seed: int,
     labels: tuple[Tensor, Tensor] | None = None,
-    run: str = "",
-    folder: Path | None = None,
-    save_every: float = 60.0,
-    progress: Callable[[int, int, dict], None] = lambda step, total, row: None,
+    processes: Processes = ALONE,
+    accumulate: int = 1,
+    start: tuple[dict[str, Tensor], dict[str, Any]] | None = None,
+    watch: Callable[[State], None] = ignore,
 ) -> list[dict[str, float | int]]:
-    """Train `model` in place by `step` and return the history, one row per validation.
+    """Train `model` in place and return the history, one row per validation.
 
-    images, validation   uint8, kept on the model's device where they fit; may be mapped from files (see `mapped`)
-    draw_mask            (batch, generator, share of training done) -> mask, True = hidden
-    labels               of images and of validation, where `model.loss(images, mask, labels)` wants them
-    run, folder          a name for this run and where its states lie; None keeps none
-    save_every           seconds between states
-    progress             called with the step, their number and the last row
+    images, validation   uint8, kept on the model's device where they fit; may be mapped files
+    labels               of images and of validation, where the model wants them
+    accumulate           parts in which a process takes its share of a batch
+    start                tensors and numbers of a state to go on from
+    watch                called with the state whenever the losses so far have been looked at
 
-    Raises NotFinite, naming the step, the learning rate and the last good state.
+    Raises NotFinite, naming the step and the learning rate.
     """
     device = next(model.parameters()).device
-    images, validation = nearest(images, device), nearest(validation, device)
-    own_labels, validation_labels = (None, None) if labels is None else (labels[0].to(device), labels[1].to(device))
-    feed = Feed(images, own_labels, draw_mask, recipe.augment, device)
-    batch = min(recipe.batch_size, len(images))
-    per_epoch = len(images) // batch if recipe.last_batch == "drop" else math.ceil(len(images) / batch)
-    total = recipe.epochs * per_epoch
-    state = restored(model, step, seed, run, folder) or State({name: stream(seed, name) for name in STREAMS})
-    rows_at = {math.ceil(total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-    fixed = validation_masks(len(validation), draw_mask, seed).to(device)
-    order, recent, saved = None, [], time.monotonic()
-    while state.step < total:
-        place = state.step % per_epoch
-        if place == 0:
-            state.epoch_start = state.generators["order"].get_state()
-        if place == 0 or order is None:
-            order = epoch_order(len(images), state.generators["order"], state.epoch_start)
-        step.scale_rate(rate_factor(state.step, total, recipe.warmup))
-        index = order[place * batch : (place + 1) * batch]
-        recent.append(step(feed.batch(index, state.generators, state.step / total)))
+    own_labels, held_labels = (None, None) if labels is None else labels
+    feed = Feed(
+        images=nearest(images, device),
+        labels=None if own_labels is None else own_labels.to(device),
+        masks=masks,
+        augment=recipe.augment,
+        batch_size=min(recipe.batch_size, len(images)),
+        keep_last=recipe.last_batch == "keep",
+        seed=seed,
+        device=device,
+        processes=processes,
+    )
+    held_out = HeldOut(
+        nearest(validation, device),
+        masks.validation(len(validation)).to(device),
+        None if held_labels is None else held_labels.to(device),
+    )
+    optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}
+    state = State(model, optimisers, total=recipe.epochs * feed.steps)
+    if start is not None:
+        state.restore(*start)
+    model.train()
+    look_often = device.type == "cpu" and processes.size == 1
+    rows_at = {
+        math.ceil(state.total * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)
+    }
+    recent: list[dict[str, Tensor]] = []
+    for batch in batches(feed, state):
+        recent.append(descend(state, batch, recipe, accumulate, processes))
         state.step += 1
         row_due = state.step in rows_at
-        if (device.type == "cpu" and parallel.size() == 1) or row_due or len(recent) == CHECK_EVERY:
-            collect(recent, state, recipe, total, folder)
+        if look_often or row_due or len(recent) == CHECK_EVERY:
+            collect(recent, state, recipe, processes)
+            recent = []
         if row_due:
-            row = close_row(model, state, (validation, fixed, validation_labels), recipe, total)
-            progress(state.step, total, row)
-        if folder is not None and not recent and (time.monotonic() - saved >= save_every or state.step == total):
-            if parallel.rank() == 0:
-                write_state(model, step, state, run, folder)
-            saved = time.monotonic()
+            close_row(state, held_out, recipe, processes)
+        if not recent:
+            watch(state)
     if recipe.keep == "best" and state.best:
         model.load_state_dict(state.best)
     return state.history
 
 
-def collect(recent: list[dict[str, Tensor]], state: State, recipe: Recipe, total: int, folder: Path | None) -> None:
-    """Add recent losses, over all processes, to the running sums and empty the list. Raises NotFinite."""
-    first, names = state.step - len(recent), list(recent[0])
-    (values,) = parallel.sums([torch.stack([torch.stack([losses[name].float() for name in names]) for losses in recent])])
-    for offset, losses in enumerate(values.tolist()):
+def batches(feed: Feed, state: State) -> Iterator[Batch]:
+    """The batches that remain, by the state's step."""
+    epoch = None
+    while state.step < state.total:
+        if state.step // feed.steps != epoch:
+            epoch = state.step // feed.steps
+            order = feed.order(epoch)
+        yield feed.batch(state.step, order, state.step / state.total)
+
+
+def descend(
+    state: State, batch: Batch, recipe: Recipe, accumulate: int, processes: Processes
+) -> dict[str, Tensor]:
+    """One step: every phase on every part, each group moved before the next phase begins.
+
+    Gives this process's part of each loss.
+    """
+    parts = batch.split(accumulate)
+    phases = [state.model.phases(a_part) for a_part in parts]
+    losses = {}
+    for name, optimiser in state.optimisers.items():
+        parameters = parameters_of(optimiser)
+        optimiser.zero_grad()
+        losses[name] = torch.zeros((), device=batch.images.device)
+        for a_part, phase in zip(parts, phases, strict=True):
+            with autocast(batch.images.device, recipe.precision):
+                group, loss = next(phase)
+            if group != name:
+                raise RuntimeError(f"phase {group!r} came where group {name!r} was due")
+            loss = loss * (len(a_part) / batch.whole)
+            add_gradients(loss, parameters)
+            losses[name] += loss.detach()
+            del loss  # and its graph, before the next part's is built
+        share_gradients(parameters, processes)
+        if recipe.clip is not None:
+            nn.utils.clip_grad_norm_(parameters, recipe.clip)
+        rate = recipe.rate(state.step, state.total)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        optimiser.step()
+    return losses
+
+
+def add_gradients(loss: Tensor, parameters: list[nn.Parameter]) -> None:
+    """Add a loss's gradients to those of its own group, and to no others."""
+    gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        if gradient is not None:
+            parameter.grad = gradient if parameter.grad is None else parameter.grad + gradient
+
+
+def share_gradients(parameters: list[nn.Parameter], processes: Processes) -> None:
+    """Sum the gradients over all processes, by one message."""
+    if processes.size == 1:
+        return
+    own = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    for parameter, gradient in zip(parameters, processes.sums(own), strict=True):
+        parameter.grad = gradient
+
+
+def collect(
+    recent: list[dict[str, Tensor]], state: State, recipe: Recipe, processes: Processes
+) -> None:
+    """Add recent losses, over all processes, to the running sums. Raises NotFinite."""
+    names = list(recent[0])
+    own = torch.stack([torch.stack([losses[name] for name in names]) for losses in recent])
+    (values,) = processes.sums([own])
+    for ago, losses in enumerate(values.tolist()):
+        step = state.step - len(recent) + ago
         for name, value in zip(names, losses, strict=True):
             if not math.isfinite(value):
-                at = first + offset
-                rate = recipe.learning_rate * rate_factor(at, total, recipe.warmup)
-                good = checkpoint.states(folder)[-1:] if folder else []
-                where = f"the last good state is {good[0]}" if good else "no state was saved before it"
+                rate = recipe.rate(step, state.total)
                 raise NotFinite(
-                    f"{name} became {value} at step {at} of {total}, learning rate {rate:.2e}; {where}. Lower learning_rate or set clip"
+                    f"{name} became {value} at step {step} of {state.total}, "
+                    f"learning rate {rate:.2e}: lower learning_rate or set clip"
                 )
             state.sums[name] = state.sums.get(name, 0.0) + value
         state.counted += 1
-    recent.clear()
 
 
-def close_row(model, state, validation: tuple[Tensor, Tensor, Tensor | None], recipe: Recipe, total: int) -> dict[str, float | int]:
-    """One row of the history: mean training losses since the last row, and the validation loss; keeps the best."""
-    row = {"step": state.step, "learning_rate": recipe.learning_rate * rate_factor(state.step - 1, total, recipe.warmup)}
-    row |= {name: value / state.counted for name, value in state.sums.items()}
-    images, masks, labels = validation
-    validation_loss = mean_loss(model, images, masks, recipe.precision, labels)
+@dataclass(frozen=True)
+class HeldOut:
+    """Validation images under their fixed masks."""
+
+    images: UInt8[Tensor, "count channels height width"]
+    masks: Tensor
+    labels: Tensor | None
+
+
+def close_row(state: State, held_out: HeldOut, recipe: Recipe, processes: Processes) -> None:
+    """Add a row to the history: mean losses since the last one, and validation's; keep the best."""
+    validation_loss = mean_loss(state.model, held_out, recipe.precision, processes)
     if not math.isfinite(validation_loss):
-        raise NotFinite(f"the validation loss became {validation_loss} at step {state.step} of {total}: lower learning_rate or set clip")
-    row["validation_loss"] = validation_loss
-    state.history.append(row)
-    state.sums, state.counted = {}, 0
-    if row["validation_loss"] < state.best_loss:
-        state.best_loss = row["validation_loss"]
-        state.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
-    return row
-
-
-def validation_masks(count: int, draw_mask: DrawMask, seed: int) -> Tensor:
-    return draw_mask(count, stream(seed, "validation"), 1.0)
+        raise NotFinite(
+            f"the validation loss became {validation_loss} at step {state.step} of {state.total}: "
+            "lower learning_rate or set clip"
+        )
+    row = {"step": state.step, "learning_rate": recipe.rate(state.step - 1, state.total)}
+    row |= {name: total / state.counted for name, total in state.sums.items()}
+    state.history.append(row | {"validation_loss": validation_loss})
+    state.sums = {}
+    state.counted = 0
+    if validation_loss < state.best_loss:
+        state.best_loss = validation_loss
+        weights = state.model.state_dict()
+        state.best = {name: value.detach().clone() for name, value in weights.items()}
 
 
 @torch.no_grad()
 def mean_loss(
-    model: nn.Module, images: Tensor, masks: Tensor, precision: Precision, labels: Tensor | None = None, batch: int = 512
+    model: Model,
+    held_out: HeldOut,
+    precision: Precision,
+    processes: Processes = ALONE,
+    batch_size: int = 512,
 ) -> float:
-    """The model's loss over a set of images under fixed masks, with labels where it wants them; each process takes a share."""
+    """The loss that validation watches, over a set of images; each process takes its rows."""
     model.eval()
-    count, total = len(images), 0.0
-    images, more = parallel.share(images), [parallel.share(tensor) for tensor in (masks, labels) if tensor is not None]
-    for start in range(0, len(images), batch):
-        part = slice(start, start + batch)
-        with autocast(masks.device, precision):
-            total += model.loss(unit_range(images[part].to(masks.device)), *(tensor[part] for tensor in more)).item() * len(images[part])
+    count = len(held_out.images)
+    own = processes.rows(count)
+    device = held_out.masks.device
+    total = torch.zeros((), dtype=torch.float64, device=device)
+    for start in range(own.start, own.stop, batch_size):
+        rows = slice(start, min(start + batch_size, own.stop))
+        images = unit_range(held_out.images[rows].to(device))
+        labels = None if held_out.labels is None else held_out.labels[rows]
+        with autocast(device, precision):
+            loss = model.watched(Batch(images, held_out.masks[rows], count, start, labels))
+        total += loss.double() * len(images)
         release()
     model.train()
-    if parallel.size() > 1:
-        total = parallel.sums([torch.tensor(total, dtype=torch.float64).to(masks.device)])[0].item()
-    return total / count
-
-
-def write_state(model: nn.Module, step: Step, state: State, run: str, folder: Path) -> None:
-    tensors = {f"model.{name}": value for name, value in model.state_dict().items()}
-    tensors |= {f"best.{name}": value for name, value in state.best.items()}
-    tensors |= {f"step.{name}": value for name, value in step.state().items()}
-    tensors |= {f"generator.{name}": g.get_state() for name, g in state.generators.items()}
-    tensors["epoch_start"] = state.epoch_start
-    about: dict[str, Any] = {"run": run, "history": state.history, "sums": state.sums, "counted": state.counted}
-    about["best_loss"] = state.best_loss if math.isfinite(state.best_loss) else None
-    checkpoint.save_state(folder, state.step, tensors, about)
-
-
-def restored(model: nn.Module, step: Step, seed: int, run: str, folder: Path | None) -> State | None:
-    """The state of an interrupted run, model and optimisers brought to it; None to begin at the beginning."""
-    if folder is None:
-        return None
-    found = checkpoint.latest_state(folder, run) if parallel.rank() == 0 else None
-    at = parallel.agreed(found[1]["step"] if found else -1, next(model.parameters()).device)
-    if at < 0:
-        return None
-    tensors, about = found or checkpoint.load(checkpoint.state_file(folder, at))  # all from the state that process 0 chose
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-    model.load_state_dict(part("model."))
-    step.load(part("step."))
-    state = State({name: stream(seed, name) for name in STREAMS}, step=about["step"], epoch_start=tensors["epoch_start"])
-    for name, value in part("generator.").items():
-        state.generators[name].set_state(value)
-    state.best, state.best_loss = part("best."), about["best_loss"] if about["best_loss"] is not None else math.inf
-    state.history, state.sums, state.counted = about["history"], about["sums"], about["counted"]
-    return state
+    (total,) = processes.sums([total])
+    return total.item() / count

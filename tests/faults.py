@@ -13,43 +13,56 @@ from pathlib import Path
 import checkout
 import psutil
 
-from lib import checkpoint, records
-from lib.settings import Execution, Experiment
+from lib.run import records, states
+from lib.run.jobs import write_job
+from lib.run.settings import Execution, Experiment
 from lib.training import Recipe
 
 SMALL = {
-    "dataset": "digits", "subset": 400, "patch_size": 2, "model": "adversarial", "evaluate_images": 12, "probe_images": 60,
-    "options": {"hidden": (32,), "discriminator": (16,), "latent": 2}, "test_masks": ("random@0.75",),
-}  # fmt: skip
+    "dataset": "digits",
+    "subset": 400,
+    "patch_size": 2,
+    "model": "adversarial",
+    "evaluate_images": 12,
+    "probe_images": 60,
+    "options": {"hidden": (32,), "discriminator": (16,), "latent": 2},
+    "test_masks": ("random@0.75",),
+}
 
 
 def experiment(epochs: int = 2, **changes) -> Experiment:
     """A training with three optimisers, small but of any length."""
-    return Experiment(**SMALL | changes, recipe=Recipe(epochs=epochs, batch_size=32, evaluations=4, augment="crop_flip"))
+    return Experiment(
+        **SMALL | changes,
+        recipe=Recipe(epochs=epochs, batch_size=32, evaluations=4, augment="crop_flip"),
+    )
 
 
 def execution(place: Path, **changes) -> Execution:
     """One that saves its state every tenth of a second."""
-    return Execution(output=str(place), scale="standard", progress=False, threads=1, save_every=0.1, **changes)
+    return Execution(
+        output=str(place), scale="standard", progress=False, threads=1, save_every=0.1, **changes
+    )
 
 
 def worker(asked: Experiment, how: Execution) -> subprocess.Popen:
     """The training in a process of its own."""
-    from lib.worker import write_job
-
     return subprocess.Popen(
-        [sys.executable, "-m", "lib.worker", str(write_job(asked, how))], stderr=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-m", "lib.run.worker", str(write_job(asked, how))],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
 
 
 def found(record: records.Record) -> str:
     """What a record says, less when and where it was made."""
-    return json.dumps({k: v for k, v in json.loads(record.model_dump_json()).items() if k not in ("provenance", "sha256")}, sort_keys=True)
+    plain = json.loads(record.model_dump_json(exclude={"provenance", "sha256"}))
+    return json.dumps(plain, sort_keys=True)
 
 
 def weights(asked: Experiment, how: Execution) -> str:
     """A sum over every bit of the final weights."""
-    return checkpoint.digest(checkpoint.load(how.checkpoints(asked.key) / "model.safetensors")[0])
+    return states.digest(states.load(how.checkpoints(asked.key) / "model.safetensors")[0])
 
 
 def damage(file: Path, kind: str, chance: random.Random) -> None:
@@ -75,7 +88,9 @@ def wait_for(condition: callable, patience: float = 900.0) -> None:
 def small_disk(place: Path, kilobytes: int) -> Iterator[callable]:
     """A file system of its own with so much room; gives a function that makes it large. Needs root."""
     place.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)], check=True)
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={kilobytes}k", "tmpfs", str(place)], check=True
+    )
     try:
         yield lambda: subprocess.run(["mount", "-o", "remount,size=200m", str(place)], check=True)
     finally:
@@ -88,15 +103,22 @@ def small_disk(place: Path, kilobytes: int) -> Iterator[callable]:
 def start_sweep(place: Path, name: str = "tiny", *more: str) -> subprocess.Popen:
     """The documented command, in a session of its own so that all of it can be found."""
     log = (place / "sweep.log").open("ab")
-    command = [sys.executable, "-m", "lib.sweeps", name, *more]
-    return subprocess.Popen(command, **checkout.start_options(place), stdout=log, stderr=log, start_new_session=True)
+    command = [sys.executable, "-m", "engine.sweep", name, *more]
+    return subprocess.Popen(
+        command, **checkout.start_options(place), stdout=log, stderr=log, start_new_session=True
+    )
 
 
 def kind_of(process: psutil.Process) -> str:
-    """engine, leash, papermill, kernel, or other."""
+    """engine, guard, papermill, kernel, or other."""
     with contextlib.suppress(psutil.Error):
         words = process.cmdline()
-        for kind, mark in (("kernel", "ipykernel_launcher"), ("leash", "leash.py"), ("papermill", "papermill"), ("engine", "snakemake")):
+        for kind, mark in (
+            ("kernel", "ipykernel_launcher"),
+            ("guard", "guard.py"),
+            ("papermill", "papermill"),
+            ("engine", "snakemake"),
+        ):
             if any(mark in word for word in words[:4]):
                 return kind
     return "other"
@@ -107,7 +129,11 @@ def members(place: Path) -> list[psutil.Process]:
     found, mark = [], str(place)
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
-            if process.pid != os.getpid() and process.environ().get("PYTHONPATH") == mark and process.status() != psutil.STATUS_ZOMBIE:
+            if (
+                process.pid != os.getpid()
+                and process.environ().get("PYTHONPATH") == mark
+                and process.status() != psutil.STATUS_ZOMBIE
+            ):
                 found.append(process)
     return found
 
@@ -115,7 +141,11 @@ def members(place: Path) -> list[psutil.Process]:
 def kill(place: Path, kind: str, chance: random.Random) -> bool:
     """SIGKILL one process of a kind, or everything; whether there was one."""
     there = members(place)
-    chosen = there if kind == "everything" else [process for process in there if kind_of(process) == kind]
+    chosen = (
+        there
+        if kind == "everything"
+        else [process for process in there if kind_of(process) == kind]
+    )
     if kind != "everything":
         chosen = chosen and [chance.choice(chosen)]
     for process in chosen:

@@ -11,37 +11,44 @@ import hashlib
 import json
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
+from families import VIT
 from PIL import Image
 from torch import nn
 
-from lib import evaluate, finetune, metrics, mixing, probes, training
-from lib.augment import AUGMENTATIONS
-from lib.data import DATASETS, Images, load
+from lib import augment, evaluate, finetune, measures, training
+from lib.augment import AUGMENTATIONS, mixed
 from lib.data.downloaded import VALIDATION, from_arrays
 from lib.data.folder import read_folder
-from lib.masking import STRATEGIES, draw
-from lib.models import MODELS, build
-from lib.optim import Batch, GradientStep, StepSettings
+from lib.data.registry import DATASETS, SPLITS, Images, load
+from lib.masking import STRATEGIES, Masks, draw
+from lib.models.family import MODELS, Batch, Model, build
 from lib.pixels import Shape, unit_range
+from lib.run import settings
+from lib.run.settings import Experiment
 from lib.streams import stream
+from lib.training import Recipe, State, adamw, descend
 
 FILE = Path(__file__).with_name("fingerprints.json")
 SHAPE = Shape(3, 16, 8, (4, 2))
 TOLERANCE = {"probes": 0.03}  # relative; 2e-3 for the others
 
 Values = list[float] | str
+Component = tuple[int, Callable[[], Values]]  # its version, and what measures it
 
 
-def some_bytes(count: int = 12, shape: Shape = SHAPE) -> torch.Tensor:
-    return torch.randint(0, 256, (count, shape.channels, shape.height, shape.width), dtype=torch.uint8, generator=stream(0, "bytes"))
+def some_bytes(count: int = 12) -> torch.Tensor:
+    size = (count, SHAPE.channels, SHAPE.height, SHAPE.width)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=stream(0, "bytes"))
 
 
 def some_masks(count: int = 12, ratio: float = 0.75) -> torch.Tensor:
-    return draw("random", batch=count, grid=SHAPE.grid, ratio=ratio, generator=stream(0, "masks"))
+    generator = stream(0, "masks")
+    return draw("random", batch=count, grid=SHAPE.grid, ratio=ratio, generator=generator)
 
 
 def digest(tensor: torch.Tensor) -> str:
@@ -51,53 +58,77 @@ def digest(tensor: torch.Tensor) -> str:
 def of_strategy(name: str) -> Values:
     low, high = STRATEGIES[name].ratios
     ratios = sorted({min(max(ratio, low), high) for ratio in (0.25, 0.5, 0.75, 0.9)})
-    grids = ((4, 4), (5, 7))
-    return digest(torch.cat([draw(name, batch=20, grid=g, ratio=r, generator=stream(1, name)).flatten() for g in grids for r in ratios]))
+    drawn = []
+    for grid in ((4, 4), (5, 7)):
+        for ratio in ratios:
+            generator = stream(1, name)
+            mask = draw(name, batch=20, grid=grid, ratio=ratio, generator=generator)
+            drawn.append(mask.flatten())
+    return digest(torch.cat(drawn))
 
 
 def of_augmentation(name: str) -> Values:
     chosen = AUGMENTATIONS[name].draw(12, SHAPE.height, SHAPE.width, stream(0, name))
     made = AUGMENTATIONS[name].apply(some_bytes(), chosen).float()
-    ramp = torch.linspace(0, 1, made[0].numel()).reshape(made.shape[1:])  # what moves within an image shows, rounding does not
+    # With a ramp, what moves within an image shows, and rounding does not.
+    ramp = torch.linspace(0, 1, made[0].numel()).reshape(made.shape[1:])
     return (made * ramp).mean(dim=(1, 2, 3)).tolist()
 
 
 def of_data(name: str) -> Values:
     """Embedded sets as they are; the others by what their readers do with made-up images."""
     if DATASETS[name].embedded:
-        return ", ".join(load(name, split, size=8).fingerprint for split in ("train", "validation", "test"))
+        return ", ".join(load(name, split, size=8).fingerprint for split in SPLITS)
     if name in VALIDATION:
-        count = VALIDATION[name] + 20
-        images = np.arange(count * 48, dtype=np.uint32).astype(np.uint8).reshape(count, 4, 4, 3)
-        return ", ".join(
-            from_arrays(name, s, 2, images, np.arange(count) % 10, "ab", "").fingerprint for s in ("train", "validation", "test")
-        )
+        return ", ".join(from_made_up_arrays(name, split).fingerprint for split in SPLITS)
     with tempfile.TemporaryDirectory() as place:
         for number in range(30):
             file = Path(place, "ab"[number % 2], f"{number:02}.png")
             file.parent.mkdir(exist_ok=True)
             Image.fromarray(some_bytes(30)[number].permute(1, 2, 0).numpy()).save(file)
-        return ", ".join(read_folder(Path(place), s, 6, name, "", "").fingerprint for s in ("train", "validation", "test"))
+        found = [read_folder(Path(place), split, 6, name, "", "") for split in SPLITS]
+        return ", ".join(f"{images.fingerprint} {images.sha256[:6]}" for images in found)
+
+
+def from_made_up_arrays(name: str, split: str) -> Images:
+    count = VALIDATION[name] + 20
+    images = np.arange(count * 48, dtype=np.uint32).astype(np.uint8).reshape(count, 4, 4, 3)
+    return from_arrays(name, split, 2, images, np.arange(count) % 10, "ab", "")
 
 
 def of_model(name: str) -> Values:
-    """Loss before and after two steps, and the size of what it predicts."""
-    family, images, masks = MODELS[name], unit_range(some_bytes()), some_masks()
-    model = build(name, {}, SHAPE, torch.full((3,), 0.5), torch.full((3,), 0.3), stream(0, "weights"))
+    """Two steps of its training, then what it answers."""
+    images, masks = unit_range(some_bytes()), some_masks()
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.3)
+    model = build(name, {}, SHAPE, mean, std, stream(0, "weights"))
     found = []
-    if family.trained:
-        step = family.make_step(model, StepSettings(1e-3, 0.05))
-        losses = [step(Batch(images, masks, len(images), stream(i, "noise"))) for i in range(2)]
-        found += [loss.item() for row in losses for loss in row.values()] + [model.loss(images, masks).item()]
+    if MODELS[name].trained:
+        found += steps(model, images, masks)
     else:
         model.fit(images)
     with torch.no_grad():
-        found += [model.reconstruct(images, masks).norm().item()] if hasattr(model, "reconstruct") else []
-        found += [model.embed(images).norm().item()] if hasattr(model, "embed") else []
+        if hasattr(model, "reconstruct"):
+            found.append(model.reconstruct(images, masks).norm().item())
+        if hasattr(model, "embed"):
+            found.append(model.embed(images).norm().item())
     return found
 
 
-class Toy(nn.Module):
+def steps(model: Model, images: torch.Tensor, masks: torch.Tensor) -> list[float]:
+    """The losses of two steps, and the loss after them."""
+    recipe = Recipe(epochs=1, learning_rate=1e-3)
+    optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}
+    state = State(model, optimisers, total=2)
+    found = []
+    for step in range(2):
+        batch = Batch(images, masks, len(images), step=step)
+        losses = descend(state, batch, recipe, 1, training.ALONE)
+        found += [loss.item() for loss in losses.values()]
+        state.step += 1
+    return [*found, model.loss(images, masks).item()]
+
+
+class Toy(Model):
     """The least that can be trained and judged."""
 
     def __init__(self):
@@ -112,64 +143,99 @@ class Toy(nn.Module):
 
 
 def of_training() -> Values:
+    """A history with crops, clipping and an uneven last part of the validation images."""
     model, found = Toy(), []
-    recipe = training.Recipe(epochs=3, batch_size=5, learning_rate=0.05, clip=0.1, augment="crop_flip", evaluations=3)
-
-    def draw_mask(batch, generator, progress):
-        return draw("random", batch=batch, grid=SHAPE.grid, ratio=0.25 + 0.5 * progress, generator=generator)
-
-    step = GradientStep(model, StepSettings(recipe.learning_rate, recipe.weight_decay, clip=recipe.clip))
-    for row in training.train(model, step, some_bytes(23), some_bytes(7), draw_mask, recipe, seed=3):
+    recipe = Recipe(
+        epochs=3, batch_size=5, learning_rate=0.05, clip=0.1, augment="crop_flip", evaluations=3
+    )
+    masks = Masks("random", 0.5, SHAPE.grid, seed=3)
+    brighter = torch.cat([some_bytes(512) // 4, some_bytes(60)])
+    for row in training.train(model, some_bytes(23), brighter, masks, recipe, seed=3):
         found += [row[name] for name in ("step", "learning_rate", "loss", "validation_loss")]
     return [*found, model.gain.item()]
 
 
-def of_metrics() -> Values:
+def of_measures() -> Values:
     """Every measure on images that a toy has changed, under the masks on which models are judged."""
-    rows = evaluate.per_image(Toy(), some_bytes(), "random@0.75", "test", SHAPE, torch.device("cpu"))
+    device = torch.device("cpu")
+    rows = evaluate.per_image(Toy(), some_bytes(), "random@0.75", "test", SHAPE, device)
     return [measure["value"] for measure in evaluate.summarise(rows)["test"].values()]
 
 
 def of_probes() -> Values:
+    """Weights and accuracies on overlapping classes, where strength and iterations matter."""
     random = np.random.default_rng(0)
-    labels = {split: np.arange(300) % 5 for split in ("train", "validation", "test")}
-    features = {split: (random.normal(size=(300, 8)) + labels[split][:, None] * 0.3).astype(np.float32) for split in labels}
-    return [*probes.linear_probe(features, labels).values(), *probes.nearest_neighbours(features, labels).values()]
+    labels = {split: np.arange(300) % 5 for split in SPLITS}
+    features = {
+        split: (random.normal(size=(300, 40)) + labels[split][:, None] * 0.1).astype(np.float32)
+        for split in SPLITS
+    }
+    best = measures.best_probe(features, labels)
+    path = measures.probe_path(features["train"], labels["train"])
+    near = measures.nearest_neighbours(features, labels)
+    found = [best.strength, best.accuracy(features["test"], labels["test"]), near["test"]]
+    return [*found, *(float(np.abs(probe.weight).sum()) for probe in path)]
 
 
 def of_finetuning() -> Values:
-    """Logits after a few steps on made-up digits, with drop path, decay by layer and label smoothing."""
-    options = {"dim": 8, "depth": 2, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
-    model = build("mae", options, SHAPE, torch.full((SHAPE.channels,), 0.5), torch.full((SHAPE.channels,), 0.3), stream(0, "weights"))
-    held = {"variant": "toy", "sha256": "", "licence": "", "citation": "", "classes": ("a", "b", "c")}
-    splits = {name: Images(some_bytes(n), torch.arange(n) % 3, **held) for name, n in (("train", 30), ("validation", 9))}
+    """Logits after a few steps on made-up images, with drop path, decay by layer and smoothing."""
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.3)
+    model = build("mae", VIT, SHAPE, mean, std, stream(0, "weights"))
+    about = {"variant": "toy", "sha256": "", "licence": "", "citation": ""}
+    splits = {
+        name: Images(some_bytes(n), torch.arange(n) % 3, classes=("a", "b", "c"), **about)
+        for name, n in (("train", 30), ("validation", 9))
+    }
     how = finetune.FineTune(epochs=2, least_steps=8, batch_size=8, drop_path=0.3)
-    classifier, _ = finetune.fine_tune(model, splits, how, 0.5, seed=3, precision="float32")
-    return classifier(some_bytes(4).float() / 255).flatten().tolist()
+    made, _ = finetune.fine_tune(model, splits, how, 0.5, seed=3, precision="float32")
+    return made(unit_range(some_bytes(4))).flatten().tolist()
 
 
 def of_mixing() -> Values:
     """Numbers of images and labels mixed in either way."""
-    images, found = some_bytes(4).float() / 255, []
+    images, found = unit_range(some_bytes(4)), []
     for mixup, cutmix in ((0.8, 0.0), (0.0, 1.0), (0.8, 1.0)):
-        mixed = mixing.mixed(images, torch.arange(4), 4, mixup=mixup, cutmix=cutmix, generator=stream(1, "noise"))
-        found += [number for part in mixed for number in part.flatten()[:12].tolist()]
+        generator = stream(1, "noise")
+        made = mixed(images, torch.arange(4), 4, mixup=mixup, cutmix=cutmix, generator=generator)
+        found += [number for part in made for number in part.flatten()[:12].tolist()]
     return found
 
 
-def components() -> dict[str, tuple[int, object]]:
-    """Every component: its version and the function that measures it."""
-    found = {f"data.{name}": (entry.version, lambda name=name: of_data(name)) for name, entry in DATASETS.items()}
-    found |= {f"model.{name}": (entry.version, lambda name=name: of_model(name)) for name, entry in MODELS.items()}
-    found |= {f"masking.{name}": (entry.version, lambda name=name: of_strategy(name)) for name, entry in STRATEGIES.items()}
-    found |= {f"augment.{name}": (entry.version, lambda name=name: of_augmentation(name)) for name, entry in AUGMENTATIONS.items()}
-    return found | {
-        "training": (training.VERSION, of_training),
-        "metrics": (metrics.VERSION, of_metrics),
-        "probes": (probes.VERSION, of_probes),
-        "finetuning": (finetune.VERSION, of_finetuning),
-        "mixing": (mixing.VERSION, of_mixing),
-    }
+def defaults(*configs) -> str:
+    """The defaults of configurations, which a key leaves out."""
+    found = {}
+    for config in configs:
+        fields = config.model_fields.items()
+        found[config.__name__] = {name: repr(field.default) for name, field in fields}
+    return json.dumps(found, sort_keys=True)
+
+
+def components() -> dict[str, Component]:
+    """Every component: its version and what measures it; of configurations, the defaults too."""
+    found: dict[str, Component] = {}
+    for name, entry in DATASETS.items():
+        found[f"data.{name}"] = (entry.version, lambda name=name: of_data(name))
+    for name, entry in MODELS.items():
+        found[f"model.{name}"] = (entry.version, lambda name=name: of_model(name))
+        config = entry.config
+        found[f"defaults of model.{name}"] = (
+            entry.version,
+            lambda config=config: defaults(config),
+        )
+    for name, entry in STRATEGIES.items():
+        found[f"masking.{name}"] = (entry.version, lambda name=name: of_strategy(name))
+    for name, entry in AUGMENTATIONS.items():
+        found[f"augment.{name}"] = (entry.version, lambda name=name: of_augmentation(name))
+    found["experiment"] = (
+        settings.VERSION,
+        lambda: defaults(Experiment, Recipe, finetune.FineTune),
+    )
+    found["training"] = (training.VERSION, of_training)
+    found["measures"] = (measures.MEASURES, of_measures)
+    found["probes"] = (measures.PROBES, of_probes)
+    found["finetuning"] = (finetune.VERSION, of_finetuning)
+    found["mixing"] = (augment.MIXING, of_mixing)
+    return found
 
 
 def differs(name: str, stored: Values, now: Values) -> bool:
@@ -190,7 +256,9 @@ def main() -> int:
             now = old
         fresh[name] = now
     if refused:
-        print(f"the results of {', '.join(refused)} changed and the version did not: raise it beside the code, or mend the code")
+        print(
+            f"the results of {', '.join(refused)} changed and the version did not: raise it beside the code, or mend the code"
+        )
         return 1
     FILE.write_text(json.dumps(fresh, indent=1) + "\n")
     print(f"{len(fresh)} fingerprints in {FILE.name}")

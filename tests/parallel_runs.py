@@ -1,7 +1,7 @@
-"""What test_parallel.py has several processes do: `torchrun ... tests/parallel_runs.py OUT`. Alone it is the reference.
+"""What test_parallel.py has several processes do: `torchrun ... tests/parallel_runs.py OUT`.
 
-Every training family for a few steps, a run that one process began, and a count of
-which images each process read. Process 0 writes OUT/RANKS.json.
+Every family for a few steps, twice, a run that one process began, and a count of which images
+each process read. Process 0 writes OUT/COUNT.json. Alone it is the reference.
 """
 
 import json
@@ -9,79 +9,99 @@ import sys
 from pathlib import Path
 
 import torch
+from families import TRAINED, small
 
-from lib import checkpoint, parallel
-from lib.masking import draw
-from lib.models import MODELS, build
-from lib.optim import Step, StepSettings
+from lib.feed import ALONE, Processes
+from lib.masking import Masks
+from lib.models.family import Batch, Model
 from lib.pixels import Shape
+from lib.run import parallel, states
+from lib.run.states import States
 from lib.streams import stream
-from lib.training import Recipe, train
+from lib.training import Recipe, State, train
 
 SHAPE = Shape(1, 8, 8, (2, 2))
-OPTIONS = {
-    "autoencoder": {"hidden": (16,), "latent": 4},
-    "conv_autoencoder": {},
-    "adversarial": {"hidden": (16,), "discriminator": (8,), "latent": 2},
-    "mae": {"dim": 16, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_depth": 1, "decoder_heads": 2},
-}
-RECIPE = Recipe(epochs=3, batch_size=16, learning_rate=0.01, evaluations=6, augment="crop_flip", last_batch="keep", clip=1.0)
+MASKS = Masks("random", 0.5, SHAPE.grid, seed=0)
+RECIPE = Recipe(
+    epochs=3,
+    batch_size=16,
+    learning_rate=0.01,
+    evaluations=6,
+    augment="crop_flip",
+    last_batch="keep",
+    clip=1.0,
+)
+BEGUN = "begun by one"
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
-    return torch.randint(0, 256, (count, 1, 8, 8), dtype=torch.uint8, generator=stream(seed, "data"))
+    size = (count, 1, 8, 8)
+    return torch.randint(0, 256, size, dtype=torch.uint8, generator=stream(seed, "data"))
 
 
-def draw_mask(batch, generator, progress):
-    return draw("random", batch=batch, grid=SHAPE.grid, ratio=0.5, generator=generator)
+def training(name: str, processes: Processes = ALONE, **options) -> list[dict]:
+    model = small(name, SHAPE)
+    return train(
+        model, images(53), images(11, 1), MASKS, RECIPE, seed=0, processes=processes, **options
+    )
 
 
-def training(name: str, accumulate: int = 1, **options) -> list[dict]:
-    model = build(name, OPTIONS[name], SHAPE, torch.tensor([0.5]), torch.tensor([0.3]), stream(0, "w"))
-    step = MODELS[name].make_step(model, StepSettings(0.01, 0.05, clip=RECIPE.clip, accumulate=accumulate))
-    return train(model, step, images(53), images(11, 1), draw_mask, RECIPE, seed=0, **options)
-
-
-def continued(place: Path) -> list[dict]:
+def continued(place: Path, processes: Processes) -> list[dict]:
     """A training that one process began: its state at step 7, continued here."""
-    return training("mae", run="begun by one", folder=place)
+    kept = States(place, BEGUN, every=0.0)
+
+    def watch(state: State) -> None:
+        if processes.rank == 0 and state.step == state.total:
+            kept.save(state)
+
+    return training("mae", processes, start=kept.at(7), watch=watch)
 
 
-class Reading(Step):
+class Reading(Model):
     """Learns nothing and notes what it reads: each image is its own number."""
 
-    def __init__(self, model):
-        super().__init__(model, StepSettings(0.01, 0.0))
-        self.updates, self.seen = {}, []
+    def __init__(self):
+        super().__init__()
+        self.nothing = torch.nn.Parameter(torch.zeros(1))
+        self.seen = []
 
-    def __call__(self, batch):
+    def phases(self, batch: Batch):
         self.seen += (batch.images[:, 0, 0, 0] * 255).round().int().tolist()
-        return {"loss": torch.zeros(())}
+        yield "loss", self.nothing.sum()
+
+    def watched(self, batch: Batch) -> torch.Tensor:
+        return self.nothing.sum()
 
 
-def reading(last_batch: str) -> list[int]:
+def reading(last_batch: str, processes: Processes) -> list[int]:
     """The numbers of the images that all processes read in one epoch of 53."""
-    model = build("autoencoder", OPTIONS["autoencoder"], SHAPE, torch.tensor([0.5]), torch.tensor([0.3]), stream(0, "w"))
-    numbered = torch.arange(53, dtype=torch.uint8)[:, None, None, None].expand(-1, 1, 8, 8).contiguous()
-    step, recipe = Reading(model), Recipe(epochs=1, batch_size=16, evaluations=1, last_batch=last_batch)
-    train(model, step, numbered, images(5), draw_mask, recipe, seed=0)
-    if parallel.size() == 1:
-        return step.seen
-    found = [None] * parallel.size()
-    torch.distributed.all_gather_object(found, step.seen)
+    model = Reading()
+    numbered = torch.arange(53, dtype=torch.uint8)[:, None, None, None]
+    numbered = numbered.expand(-1, 1, 8, 8).contiguous()
+    recipe = Recipe(epochs=1, batch_size=16, evaluations=1, last_batch=last_batch)
+    train(model, numbered, images(5), MASKS, recipe, seed=0, processes=processes)
+    if processes.size == 1:
+        return model.seen
+    found = [None] * processes.size
+    torch.distributed.all_gather_object(found, model.seen)
     return [number for seen in found for number in seen]
 
 
 def main(out: Path) -> None:
     torch.set_num_threads(1)
-    with parallel.group(torch.device("cpu")):
-        found = {name: training(name) for name in OPTIONS}
-        found |= {f"{name}, accumulated": training(name, accumulate=3) for name in OPTIONS}
-        found |= {"keep": reading("keep"), "drop": reading("drop"), "processes": parallel.size()}
+    with parallel.group(torch.device("cpu")) as processes:
+        found = {"processes": processes.size}
+        for name in TRAINED:
+            found[name] = training(name, processes)
+            found[f"{name}, again"] = training(name, processes)
+            found[f"{name}, accumulated"] = training(name, processes, accumulate=3)
+        for last_batch in ("keep", "drop"):
+            found[last_batch] = reading(last_batch, processes)
         if (out / "states").exists():
-            found["continued"] = continued(out / "states")
-            found["states"] = [checkpoint.load(file)[1]["step"] for file in checkpoint.states(out / "states")]
-        rank = parallel.rank()
+            found["continued"] = continued(out / "states", processes)
+            there = states.files(out / "states")
+            found["states"] = [states.load(file)[1]["step"] for file in there]
+        rank = processes.rank
     if rank == 0:
         (out / f"{found['processes']}.json").write_text(json.dumps(found))
 

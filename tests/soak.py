@@ -29,11 +29,10 @@ import faults
 import pandas as pd
 import torch
 
-from lib import checkpoint, records
-from lib.experiment import run
-from lib.files import replace_file
+from lib.files import REPORTS, replace_file
 from lib.machine import describe
-from lib.paths import REPORTS
+from lib.run import provenance, records, states
+from lib.run.experiment import run
 
 TABLE = REPORTS / "tables" / "soak.csv"
 
@@ -51,8 +50,14 @@ class Soak:
         return range(2 if self.few else wanted)
 
     def note(self, fault: str, said: str, injected: int, lost: int) -> None:
-        row = {"fault": fault, "injected": injected, "survived": injected - lost, "lost": lost, "what the user sees": said}
-        self.rows.append(row | {"commit": records.commit()[0]})
+        row = {
+            "fault": fault,
+            "injected": injected,
+            "survived": injected - lost,
+            "lost": lost,
+            "what the user sees": said,
+        }
+        self.rows.append(row | {"commit": provenance.commit()[0]})
         print(self.rows[-1], flush=True)
 
     def folder(self, name: str) -> Path:
@@ -69,8 +74,15 @@ def trainings(soak: Soak) -> None:
     began = time.monotonic()
     assert faults.worker(asked, calm).wait() == 0
     whole = time.monotonic() - began
-    expected = faults.found(records.read(records.find(calm.results, asked.key))), faults.weights(asked, calm)
-    kinds = ["killed"] * len(soak.count(50)) + ["truncated"] * len(soak.count(15)) + ["flipped"] * len(soak.count(15))
+    expected = (
+        faults.found(records.read(records.find(calm.results, asked.key))),
+        faults.weights(asked, calm),
+    )
+    kinds = (
+        ["killed"] * len(soak.count(50))
+        + ["truncated"] * len(soak.count(15))
+        + ["flipped"] * len(soak.count(15))
+    )
     soak.chance.shuffle(kinds)
     injected, lost = dict.fromkeys(kinds, 0), dict.fromkeys(kinds, 0)
     how, open_faults = faults.execution(soak.folder("killed")), []
@@ -81,20 +93,32 @@ def trainings(soak: Soak) -> None:
         if process.poll() is None:
             process.kill()
             process.wait()
-            kind, states = kinds.pop(), checkpoint.states(how.checkpoints(asked.key))
-            if kind != "killed" and states:
-                faults.damage(states[-1], kind, soak.chance)
+            kind, kept = kinds.pop(), states.files(how.checkpoints(asked.key))
+            if kind != "killed" and kept:
+                faults.damage(kept[-1], kind, soak.chance)
             injected[kind] += 1
             open_faults.append(kind)
             continue
-        same = (faults.found(records.read(records.find(how.results, asked.key))), faults.weights(asked, how)) == expected
+        same = (
+            faults.found(records.read(records.find(how.results, asked.key))),
+            faults.weights(asked, how),
+        ) == expected
         for kind in open_faults:
             lost[kind] += not same
         how, open_faults = faults.execution(soak.folder("killed")), []
     said = {"killed": "nothing; the same command goes on from the last state"}
     for kind in injected:
-        title = "training: SIGKILL" if kind == "killed" else f"training: SIGKILL, then the newest state {kind}"
-        soak.note(title, said.get(kind, "a warning that names the file; the state before it is used"), injected[kind], lost[kind])
+        title = (
+            "training: SIGKILL"
+            if kind == "killed"
+            else f"training: SIGKILL, then the newest state {kind}"
+        )
+        soak.note(
+            title,
+            said.get(kind, "a warning that names the file; the state before it is used"),
+            injected[kind],
+            lost[kind],
+        )
 
 
 def sweeps(soak: Soak) -> None:
@@ -109,13 +133,18 @@ def sweeps(soak: Soak) -> None:
         if wanted and process.poll() is None:
             kind = wanted[-1]
             if kind in ("kernel", "papermill"):
-                while process.poll() is None and not any(faults.kind_of(member) == kind for member in faults.members(place)):
+                while process.poll() is None and not any(
+                    faults.kind_of(member) == kind for member in faults.members(place)
+                ):
                     time.sleep(0.2)
             time.sleep(soak.chance.uniform(0, 9 if kind in ("kernel", "papermill") else 16))
             if process.poll() is None and faults.kill(place, kind, soak.chance):
                 injected[wanted.pop()] += 1
                 open_faults.append(kind)
-                if kind not in ("kernel", "papermill"):  # else the engine goes on with the other cells
+                if kind not in (
+                    "kernel",
+                    "papermill",
+                ):  # else the engine goes on with the other cells
                     process.wait()
             continue
         process.wait()
@@ -161,17 +190,36 @@ def damaged_results(soak: Soak) -> None:
     how = faults.execution(soak.folder("damaged"))
     run(asked, how)
     weights = faults.weights(asked, how)
-    for part, title in (("json", "record"), ("parquet", "per-image errors"), ("safetensors", "weights")):
+    for part, title in (
+        ("json", "record"),
+        ("parquet", "per-image errors"),
+        ("safetensors", "weights"),
+    ):
         for kind in ("truncated", "flipped"):
             lost = 0
             for _ in soak.count(8):
-                file = next(iter([*how.results.glob(f"*.{part}"), *how.checkpoints(asked.key).glob(f"model.{part}")]))
+                file = next(
+                    iter(
+                        [
+                            *how.results.glob(f"*.{part}"),
+                            *how.checkpoints(asked.key).glob(f"model.{part}"),
+                        ]
+                    )
+                )
                 faults.damage(file, kind, soak.chance)
                 with warnings.catch_warnings(record=True) as said:
                     warnings.simplefilter("always")
-                    same = faults.found(run(asked, how).record) == expected and faults.weights(asked, how) == weights
+                    same = (
+                        faults.found(run(asked, how).record) == expected
+                        and faults.weights(asked, how) == weights
+                    )
                 lost += not (same and any(file.name in str(warning.message) for warning in said))
-            soak.note(f"finished {title} {kind}", "a warning that names the file; the run is done again", len(soak.count(8)), lost)
+            soak.note(
+                f"finished {title} {kind}",
+                "a warning that names the file; the run is done again",
+                len(soak.count(8)),
+                lost,
+            )
 
 
 def full_disks(soak: Soak) -> None:
@@ -189,11 +237,18 @@ def full_disks(soak: Soak) -> None:
                 run(asked, how)
             except Exception as error:  # safetensors has an error of its own
                 stopped += 1
-                lost += "space" not in str(error).lower() and "os error 28" not in str(error).lower()
+                lost += (
+                    "space" not in str(error).lower() and "os error 28" not in str(error).lower()
+                )
                 lost += records.find(how.results, asked.key) is not None
             make_room()
             lost += faults.found(run(asked, how).record) != expected
-    soak.note("disk full while states, weights, errors or record are written", "the error of the disk, no record", stopped, lost)
+    soak.note(
+        "disk full while states, weights, errors or record are written",
+        "the error of the disk, no record",
+        stopped,
+        lost,
+    )
 
 
 def hostile_cells(soak: Soak) -> None:
@@ -204,13 +259,25 @@ def hostile_cells(soak: Soak) -> None:
     lost = dict.fromkeys(names, 0)
     for _ in soak.count(2):
         place = checkout.make(soak.folder("hostile"))
-        checkout.write_notebook(place, "01_vanilla_autoencoder", checkout.PARAMETERS, checkout.BAD, checkout.CHECK, checkout.RUN)
+        checkout.write_notebook(
+            place,
+            "01_vanilla_autoencoder",
+            checkout.PARAMETERS,
+            checkout.BAD,
+            checkout.CHECK,
+            checkout.RUN,
+        )
         checkout.write_sweep(place, sweep)
-        done = checkout.command(place, "-m", "lib.sweeps", "tiny")
+        done = checkout.command(place, "-m", "engine.sweep", "tiny")
         for latent in names:
             lost[latent] += said[latent] not in done.stdout or len(checkout.stamps(place)) != 1
     for latent, name in names.items():
-        soak.note(name, f"FAILED: {said[latent]} ...; the others are done", len(soak.count(2)), lost[latent])
+        soak.note(
+            name,
+            f"FAILED: {said[latent]} ...; the others are done",
+            len(soak.count(2)),
+            lost[latent],
+        )
 
 
 def together(soak: Soak) -> None:
@@ -219,19 +286,35 @@ def together(soak: Soak) -> None:
     for _ in soak.count(3):
         place = fresh_checkout(soak, checkout.SWEEP)
         process = faults.start_sweep(place)
-        faults.wait_for(lambda place=place: any(faults.kind_of(member) == "leash" for member in faults.members(place)))
-        second = checkout.command(place, "-m", "lib.sweeps", "tiny")
+        faults.wait_for(
+            lambda place=place: any(
+                faults.kind_of(member) == "guard" for member in faults.members(place)
+            )
+        )
+        second = checkout.command(place, "-m", "engine.sweep", "tiny")
         lost += second.returncode != 2 or "another run works in" not in second.stderr
         os.killpg(process.pid, 9)
         process.wait()
         faults.seconds_until_alone(place)
-    soak.note("a second sweep on the same checkout", "another run works in ...: wait for it", len(soak.count(3)), lost)
+    soak.note(
+        "a second sweep on the same checkout",
+        "another run works in ...: wait for it",
+        len(soak.count(3)),
+        lost,
+    )
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--few", action="store_true", help="two faults of each kind, to see that it works; writes no table")
-    parser.add_argument("--only", help="one kind: trainings, sweeps, damaged_results, full_disks, hostile_cells or together")
+    parser.add_argument(
+        "--few",
+        action="store_true",
+        help="two faults of each kind, to see that it works; writes no table",
+    )
+    parser.add_argument(
+        "--only",
+        help="one kind: trainings, sweeps, damaged_results, full_disks, hostile_cells or together",
+    )
     options = parser.parse_args()
     parts = (damaged_results, full_disks, hostile_cells, together, trainings, sweeps)
     torch.set_num_threads(1)
@@ -245,7 +328,9 @@ def main() -> int:
                     write(soak.rows)
     table = pd.DataFrame(soak.rows)
     total = {name: int(table[name].sum()) for name in ("injected", "survived", "lost")}
-    print(table.to_string(index=False), f"\n{total} in {(time.monotonic() - began) / 60:.0f} minutes")
+    print(
+        table.to_string(index=False), f"\n{total} in {(time.monotonic() - began) / 60:.0f} minutes"
+    )
     return int(total["lost"] > 0)
 
 
@@ -254,9 +339,14 @@ def write(rows: list[dict]) -> None:
     fresh = pd.DataFrame(rows)
     old = pd.read_csv(TABLE) if TABLE.exists() else fresh.iloc[:0]
     table = pd.concat([old[~old["fault"].isin(fresh["fault"])], fresh])
-    about = {"machine": describe(torch.device("cpu"))} | {name: int(table[name].sum()) for name in ("injected", "survived", "lost")}
+    about = {"machine": describe(torch.device("cpu"))} | {
+        name: int(table[name].sum()) for name in ("injected", "survived", "lost")
+    }
     replace_file(TABLE, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
-    replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+    replace_file(
+        TABLE.with_suffix(".json"),
+        lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"),
+    )
 
 
 if __name__ == "__main__":

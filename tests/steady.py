@@ -1,12 +1,12 @@
 """How much room the notebooks' claims have: `make steady` (an hour or two on two cores).
 
-Runs every notebook under several seeds, and under one seed as other machines would
-compute it: with fewer of the processor's vector instructions, in float32 and bf16, with
-one thread and two. Prints a line for each claim: its bound, the values over seeds, the
-values over machines, and the smallest room. A claim is *red* where it fails anywhere,
-*near* where the smallest room is less than the spread of its values. Variants that this
-processor cannot run are left out and named. A finished variant is kept in
-data/steady and not run again while notebook and code are what they were; the table goes to reports/tables/steady.csv.
+Runs every notebook under several seeds, and under one seed as other machines would compute it:
+with fewer of the processor's vector instructions, in float32 and bf16, with one thread and two.
+Prints a line for each claim: its bound, the values over seeds, the values over machines, and the
+smallest room. A claim is *red* where it fails anywhere, *near* where the smallest room is less
+than the spread of its values. A finished variant is kept in data/steady and not run again while
+notebook and code are what they were; the table goes to reports/tables/steady.csv, and what this
+processor cannot run, or was not run, to steady.json beside it.
 """
 
 import argparse
@@ -17,24 +17,43 @@ import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import torch
 
-from lib import records
-from lib.files import replace_file
+from engine.notebooks import stamp_of
+from lib.files import DATA, NOTEBOOKS, REPORTS, ROOT, replace_file
 from lib.machine import describe
-from lib.notebooks import all_notebooks, stamp_of
-from lib.paths import DATA, NOTEBOOKS, REPORTS, ROOT
-from lib.schemas import SCHEMAS
+from lib.run import claims, provenance
+from lib.run.parameters import defaults, notebooks
 
-KEPT, TABLE = DATA / "steady", REPORTS / "tables" / "steady.csv"
-PROCESSORS = {  # name -> what the processor must have, what torch, oneDNN and MKL are told
-    "SSE4.1": ("sse4_1", {"ATEN_CPU_CAPABILITY": "default", "ONEDNN_MAX_CPU_ISA": "SSE41", "MKL_ENABLE_INSTRUCTIONS": "SSE4_2"}),
-    "AVX2": ("avx512f", {"ATEN_CPU_CAPABILITY": "avx2", "ONEDNN_MAX_CPU_ISA": "AVX2", "MKL_ENABLE_INSTRUCTIONS": "AVX2"}),
-    "AVX-512": ("avx512_bf16", {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_ENABLE_INSTRUCTIONS": "AVX512"}),
+KEPT = DATA / "steady"
+TABLE = REPORTS / "tables" / "steady.csv"
+# What the processor must have, and what torch, oneDNN and MKL are told.
+PROCESSORS = {
+    "SSE4.1": (
+        "sse4_1",
+        {
+            "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "MKL_ENABLE_INSTRUCTIONS": "SSE4_2",
+        },
+    ),
+    "AVX2": (
+        "avx512f",
+        {
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "MKL_ENABLE_INSTRUCTIONS": "AVX2",
+        },
+    ),
+    "AVX-512": (
+        "avx512_bf16",
+        {"ONEDNN_MAX_CPU_ISA": "AVX512_CORE", "MKL_ENABLE_INSTRUCTIONS": "AVX512"},
+    ),
     "as it is": ("", {}),
 }
 
@@ -50,99 +69,103 @@ class Variant:
 
     @property
     def name(self) -> str:
-        return f"seed {self.seed}, {self.processor}, {self.precision}, {self.threads} thread{'s' * (self.threads > 1)}"
+        threads = f"{self.threads} thread{'s' * (self.threads > 1)}"
+        return f"seed {self.seed}, {self.processor}, {self.precision}, {threads}"
 
-    def parameters(self, notebook: str) -> dict:
+    def parameters(self, notebook: str, output: str) -> dict[str, Any]:
         """What the notebook is given; one that runs several seeds gets as many others."""
-        given = {"precision": self.precision, "threads": self.threads}
-        fields = SCHEMAS[notebook].model_fields
-        if self.seed and "seed" in fields:
-            given["seed"] = fields["seed"].default + self.seed
+        given: dict[str, Any] = {
+            "recipe": {"precision": self.precision},
+            "execution": {"threads": self.threads, "output": output},
+        }
+        declared = defaults(notebook)
+        if self.seed and "seed" in declared:
+            given["seed"] = declared["seed"] + self.seed
         elif self.seed:
-            own = fields["seeds"].default
+            own = declared["seeds"]
             given["seeds"] = [seed + self.seed * len(own) for seed in own]
         return given
 
-
-@dataclass(frozen=True)
-class Runner:
-    """Where runs are kept, and how many go side by side."""
-
-    place: Path
-    notebooks: list[str] = field(default_factory=list)
-
-    def file(self, notebook: str, variant: Variant) -> Path:
-        return self.place / stamp_of(NOTEBOOKS / f"{notebook}.ipynb").stem / f"{variant.name}.jsonl"
-
-    def run(self, notebook: str, variant: Variant) -> str:
-        """Run one notebook, and say how it went; the ledger of its claims is kept under the variant's name."""
-        file = self.file(notebook, variant)
-        if file.exists():
-            return "kept"
-        with tempfile.TemporaryDirectory() as folder:
-            ledger, log = Path(folder) / "ledger", Path(folder) / "log"
-            given = variant.parameters(notebook) | {"output": folder}
-            command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb", f"{folder}/out.ipynb", "--no-progress-bar"]
-            command += [word for name, value in given.items() for word in ("-y", f"{name}: {json.dumps(value)}")]
-            environment = (
-                os.environ | PROCESSORS[variant.processor][1] | {"CLAIMS_LEDGER": str(ledger), "OMP_NUM_THREADS": str(variant.threads)}
-            )
-            with log.open("w") as said:
-                done = subprocess.run(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
-            if done.returncode:
-                return f"FAILED: {log.read_text().strip().splitlines()[-1]}"
-            replace_file(file, lambda aside: shutil.copy(ledger, aside))
-        return "done"
+    def kept(self, notebook: str) -> Path:
+        """Where its claims are kept: beside others of the same notebook and code."""
+        stamp = stamp_of(NOTEBOOKS / f"{notebook}.ipynb").stem
+        return KEPT / stamp / f"{self.name}.json"
 
 
-def variants(seeds: int) -> tuple[list[Variant], list[str]]:
-    """Which are run here, and the processors that are not."""
-    flags = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
-    here = [name for name, (needed, _) in PROCESSORS.items() if not needed or f" {needed}" in flags]
-    machines = [Variant(0, name, precision, threads) for name in reversed(here) for precision in ("float32", "bf16") for threads in (1, 2)]
-    return [Variant(seed) for seed in range(1, seeds)] + machines, [name for name in PROCESSORS if name not in here]
+def run(notebook: str, variant: Variant) -> str:
+    """Run one notebook, keep its claims, and say how it went."""
+    file = variant.kept(notebook)
+    if file.exists():
+        return "kept"
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        command = [sys.executable, "-m", "papermill", f"notebooks/{notebook}.ipynb"]
+        command += [f"{folder}/out.ipynb", "--no-progress-bar"]
+        for name, value in variant.parameters(notebook, folder).items():
+            command += ["-y", f"{name}: {json.dumps(value)}"]
+        environment = os.environ | PROCESSORS[variant.processor][1]
+        environment |= {claims.NEVER_FAIL: "1", "OMP_NUM_THREADS": str(variant.threads)}
+        with log.open("w") as said:
+            done = subprocess.run(command, cwd=ROOT, env=environment, stdout=said, stderr=said)
+        if done.returncode:
+            return f"FAILED: {log.read_text().strip().splitlines()[-1]}"
+        made = claims.file_of(folder, "quick", notebook)
+        replace_file(file, lambda aside: shutil.copy(made, aside))
+    return "done"
 
 
-def table(runner: Runner, chosen: list[Variant]) -> pd.DataFrame:
+def variants(seeds: int) -> list[Variant]:
+    """Those that this processor can run."""
+    machines = [
+        Variant(0, name, precision, threads)
+        for name in reversed(here())
+        for precision in ("float32", "bf16")
+        for threads in (1, 2)
+    ]
+    return [Variant(seed) for seed in range(1, seeds)] + machines
+
+
+def here() -> list[str]:
+    """The processors that this one can be."""
+    info = Path("/proc/cpuinfo")
+    flags = info.read_text() if info.exists() else ""
+    return [name for name, (needed, _) in PROCESSORS.items() if f" {needed}" in f" {flags}"]
+
+
+def table(names: list[str], chosen: list[Variant]) -> pd.DataFrame:
     """A row for each claim, from the runs that are there."""
     rows = []
-    for notebook in runner.notebooks:
-        found = {variant: read(runner.file(notebook, variant)) for variant in chosen if runner.file(notebook, variant).exists()}
-        for number in sorted({number for claims in found.values() for number in claims}):
-            rows.append(row_of(notebook, {variant: claims[number] for variant, claims in found.items() if number in claims}))
+    for notebook in names:
+        found = {}
+        for variant in chosen:
+            if variant.kept(notebook).exists():
+                made = json.loads(variant.kept(notebook).read_text())
+                found[variant] = {claim["claim"]: claim for claim in made}
+        for number in sorted({number for made in found.values() for number in made}):
+            of_one = {variant: made[number] for variant, made in found.items() if number in made}
+            rows.append({"notebook": notebook} | row_of(of_one))
     return pd.DataFrame(rows)
 
 
-def read(ledger: Path) -> dict[int, dict]:
-    return {claim["claim"]: claim for claim in map(json.loads, ledger.read_text().splitlines())}
-
-
-def row_of(notebook: str, claims: dict[Variant, dict]) -> dict:
+def row_of(found: dict[Variant, dict[str, Any]]) -> dict[str, Any]:
     """One claim over all variants."""
-    first = next(iter(claims.values()))
-    seeds = [claim["value"] for variant, claim in claims.items() if variant == Variant(variant.seed)]
-    machines = [claim["value"] for variant, claim in claims.items() if variant.seed == 0]
-    rooms = {variant: room(claim) for variant, claim in claims.items()}
+    first = next(iter(found.values()))
+    values = {variant: claim["value"] for variant, claim in found.items()}
+    rooms = {variant: claims.room(claim) for variant, claim in found.items()}
     tightest = min(rooms, key=rooms.get)
-    spread = max(claim["value"] for claim in claims.values()) - min(claim["value"] for claim in claims.values())
-    bounds = [f"{sign} {first[word]:g}" for word, sign in (("above", ">"), ("below", "<")) if first[word] is not None]
+    spread = max(values.values()) - min(values.values())
+    verdict = "near" if rooms[tightest] < spread else "holds"
+    everywhere = all(claim["holds"] for claim in found.values())  # a value of NaN does not
     return {
-        "notebook": notebook,
         "claim": first["claim"],
-        "verdict": "red" if rooms[tightest] <= 0 else "near" if rooms[tightest] < spread else "holds",
-        "bound": " and ".join(bounds),
-        "over seeds": between(seeds),
-        "over machines": between(machines),
+        "verdict": verdict if everywhere else "red",
+        "bound": claims.bounds(first),
+        "over seeds": between([values[v] for v in values if v == Variant(v.seed)]),
+        "over machines": between([values[v] for v in values if v.seed == 0]),
         "smallest room": round(rooms[tightest], 4),
         "where": tightest.name,
         "statement": first["statement"],
     }
-
-
-def room(claim: dict) -> float:
-    """Distance to the nearest bound, negative beyond it."""
-    sides = [(claim["value"], claim["above"]), (claim["below"], claim["value"])]
-    return min(large - small for large, small in sides if large is not None and small is not None)
 
 
 def between(values: list[float]) -> str:
@@ -151,27 +174,44 @@ def between(values: list[float]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seeds", type=int, default=3, help="the declared one and so many less one others")
-    parser.add_argument("--only", help="a notebook's number or name begins with this")
-    parser.add_argument("--table", action="store_true", help="run nothing; the table of what there is")
+    parser.add_argument("--seeds", type=int, default=3, help="the declared one and others")
+    parser.add_argument("--only", default="", help="a notebook's name begins with this")
+    parser.add_argument("--table", action="store_true", help="run nothing; the table of what is")
     options = parser.parse_args()
-    names = [file.stem for file in all_notebooks()]
-    runner = Runner(KEPT, names)
-    chosen, missing = variants(options.seeds)
-    if missing:
-        print(f"this processor cannot run as: {', '.join(missing)}")
-    asked = [(notebook, variant) for variant in chosen for notebook in names if notebook.startswith(options.only or "")]
-    for threads in (1, 2) if not options.table else ():
+    chosen = variants(options.seeds)
+    asked = [(one, v) for v in chosen for one in notebooks() if one.startswith(options.only)]
+    for threads in () if options.table else (1, 2):
         part = [job for job in asked if job[1].threads == threads]
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as cores:
-            for (notebook, variant), said in zip(part, cores.map(lambda job: runner.run(*job), part), strict=True):
-                print(f"{notebook}: {variant.name}: {said}", flush=True)
-    found = table(runner, chosen)
-    found["commit"] = records.commit()[0]
-    print(found.drop(columns="commit").to_string(index=False))
+            said = cores.map(lambda job: run(*job), part)
+            for (notebook, variant), how in zip(part, said, strict=True):
+                print(f"{notebook}: {variant.name}: {how}", flush=True)
+    return write(chosen)
+
+
+def write(chosen: list[Variant]) -> int:
+    """The table and what is missing in it; 1 where a claim is red."""
+    found = table(notebooks(), chosen)
+    if found.empty:
+        print("nothing was run: no table")
+        return 0
+    print(found.to_string(index=False))
+    found["commit"] = provenance.commit()[0]
+    not_run = [
+        f"{notebook}: {variant.name}"
+        for notebook in notebooks()
+        for variant in chosen
+        if not variant.kept(notebook).exists()
+    ]
+    about = {
+        "machine": describe(torch.device("cpu")),
+        "processors": here(),
+        "not_here": [name for name in PROCESSORS if name not in here()],
+        "not_run": not_run,
+    }
     replace_file(TABLE, lambda aside: found.to_csv(aside, index=False, lineterminator="\n"))
-    about = {"machine": describe(torch.device("cpu")), "processors": [name for name in PROCESSORS if name not in missing]}
-    replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"))
+    text = json.dumps(about, indent=1) + "\n"
+    replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(text))
     return int((found["verdict"] == "red").any())
 
 

@@ -1,10 +1,19 @@
+"""Every model is judged on the same masks of the same images, each prediction by its own image."""
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
-from lib import evaluate, intervals, latents, probes
+from lib import evaluate, measures
+from lib.data.registry import Images
+from lib.masking import draw
+from lib.pixels import Shape
 from lib.streams import stream
+
+CPU = torch.device("cpu")
+SHAPE = Shape(1, 4, 4, (2, 2))
 
 
 def test_test_masks_depend_on_split_strategy_and_ratio_alone():
@@ -16,70 +25,178 @@ def test_test_masks_depend_on_split_strategy_and_ratio_alone():
     assert not evaluate.test_mask("none", "test", 3, (4, 4)).any()
 
 
-@pytest.mark.parametrize("name", ["random", "random@", "random@half", "@"])
+def test_a_test_mask_is_drawn_from_the_stream_of_its_name():
+    """So a reader can draw it again."""
+    generator = stream(0, "test/block@0.5")
+    expected = draw("block", batch=9, grid=(4, 4), ratio=0.5, generator=generator)
+    assert torch.equal(evaluate.test_mask("block@0.5", "test", 9, (4, 4)), expected)
+
+
+@pytest.mark.parametrize("name", ["random", "random@", "random@half", "@", "r" * 300])
 def test_a_test_mask_that_is_not_one_is_refused(name):
-    with pytest.raises(ValueError, match="strategy@ratio"):
+    with pytest.raises(ValueError, match="strategy@ratio") as raised:
         evaluate.parse_mask(name)
+    assert len(str(raised.value)) < 320
+
+
+@pytest.mark.parametrize("name", ["random@nan", "random@2", "@0.5"])
+def test_a_test_mask_that_cannot_be_drawn_is_refused(name):
+    with pytest.raises(ValueError, match=r"ratio|strategy"):
+        evaluate.test_mask(name, "test", 2, (4, 4))
+
+
+# --- batches and pairing ----------------------------------------------------------------------
+
+
+def test_batches_give_every_row_once_in_order_and_the_last_may_be_short():
+    heard = []
+
+    def doubled(rows, more):
+        heard.append(len(rows))
+        return (rows + more).double()
+
+    rows = torch.arange(7.0)
+    found = evaluate.in_batches(doubled, rows, rows * 10, device=CPU, batch=3)
+    assert heard == [3, 3, 1]
+    assert found.tolist() == [0, 11, 22, 33, 44, 55, 66] and found.dtype == torch.float32
+
+
+class Painter(nn.Module):
+    """Predicts 0.1 at every place that is hidden and 0.2 elsewhere."""
+
+    def reconstruct(self, images, mask):
+        hidden = mask.reshape(-1, 1, 2, 2).repeat_interleave(2, 2).repeat_interleave(2, 3)
+        return torch.where(hidden, 0.1, 0.2).expand_as(images)
+
+
+def test_each_prediction_is_held_against_its_own_image_under_its_own_mask():
+    """Worked out by hand: image i is of one brightness, i/255."""
+    brightness = torch.tensor([0, 51, 102, 153, 204, 255], dtype=torch.uint8)
+    images = brightness[:, None, None, None].expand(6, 1, 4, 4).contiguous()
+    rows = evaluate.per_image(Painter(), images, "random@0.75", "test", SHAPE, CPU)
+    assert rows["image"].tolist() == list(range(6))
+    assert set(rows["split"]) == {"test"} and set(rows["mask"]) == {"random@0.75"}
+    truth = np.array([0.0, 0.2, 0.4, 0.6, 0.8, 1.0])
+    assert np.allclose(rows["mse_hidden"], (truth - 0.1) ** 2, atol=1e-6)
+    assert np.allclose(rows["mse_visible"], (truth - 0.2) ** 2, atol=1e-6)
+    assert np.allclose(rows["mse_all"], 0.75 * (truth - 0.1) ** 2, atol=1e-6)
+
+
+class Copier(nn.Module):
+    """Predicts what it is given."""
+
+    def reconstruct(self, images, mask):
+        return images
+
+
+def test_many_images_in_uneven_batches_are_each_measured():
+    """A mistake of pairing would show: every image has content of its own."""
+    images = torch.randint(0, 256, (300, 1, 4, 4), dtype=torch.uint8, generator=stream(0, "images"))
+    rows = evaluate.per_image(Copier(), images, "random@0.5", "test", SHAPE, CPU)
+    assert len(rows) == 300 and rows["raw_mse_all"].max() < 1e-12
+    assert rows["ssim_all"].min() > 1 - 1e-6
+
+
+# --- from images to measures ------------------------------------------------------------------
+
+
+def table(**columns):
+    count = len(next(iter(columns.values())))
+    place = {"split": "test", "mask": "m", "image": range(count)}
+    return pd.DataFrame(place | columns)
 
 
 def test_psnr_of_a_set_is_that_of_its_mean_error():
-    rows = pd.DataFrame(
-        {"split": "test", "mask": "m", "image": [0, 1], "mse_hidden": [0.1, 0.001], "ssim_hidden": [0.2, 0.4], "mse_visible": [0.0, 0.0]}
-    )
+    rows = table(mse_hidden=[0.1, 0.001], ssim_hidden=[0.2, 0.4], mse_visible=[0.0, 0.0])
     found = evaluate.summarise(rows)["test"]
     assert found["m/psnr_hidden"] == {"value": pytest.approx(-10 * np.log10(0.0505)), "n": 2}
     assert found["m/ssim_hidden"]["value"] == pytest.approx(0.3)
     assert found["m/psnr_visible"] == {"value": None, "n": 2}, "an exact copy has no finite PSNR"
 
 
-def blobs(count, seed, shift=3.0):
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, 3, count)
-    return (random.normal(0, 1, (count, 5)) + shift * np.eye(5)[labels]).astype("float32"), labels.astype("int64")
+def test_every_column_has_one_name_and_raw_ones_keep_theirs():
+    truth, prediction = np.full((4, 4, 1), 0.5), np.full((4, 4, 1), 0.6)
+    hidden = np.arange(16).reshape(4, 4) < 8
+    row = measures.image_measures(truth, prediction, hidden)
+    found = evaluate.summarise(table(**{name: [value] for name, value in row.items()}))["test"]
+    assert set(found) == {
+        *("m/psnr_hidden", "m/psnr_visible", "m/psnr_all", "m/ssim_hidden", "m/ssim_all"),
+        *("m/raw_psnr_all", "m/raw_ssim_hidden", "m/raw_ssim_visible", "m/raw_ssim_all"),
+    }
+    assert found["m/raw_psnr_all"]["value"] == pytest.approx(20)
+    assert found["m/psnr_all"]["value"] == pytest.approx(20 + 10 * np.log10(2))
 
 
-def test_probe_and_neighbours_find_classes_and_guess_without_them():
-    splits = {"train": 300, "validation": 100, "test": 100}
-    for shift, low, high in ((4.0, 0.95, 1.0), (0.0, 0.15, 0.55)):
-        made = {split: blobs(count, seed, shift) for seed, (split, count) in enumerate(splits.items())}
-        features, labels = ({split: pair[i] for split, pair in made.items()} for i in (0, 1))
-        for scores in (probes.linear_probe(features, labels), probes.nearest_neighbours(features, labels)):
-            assert set(scores) == {"validation", "test"} and all(low <= score <= high for score in scores.values())
+def test_what_a_mask_does_not_have_is_left_out_beside_one_that_has():
+    hidden = table(mse_hidden=[0.1], mse_all=[0.01])
+    none = table(mse_all=[0.1]).assign(mask="none")
+    found = evaluate.summarise(pd.concat([hidden, none], ignore_index=True))["test"]
+    assert set(found) == {"m/psnr_hidden", "m/psnr_all", "none/psnr_all"}
 
 
-def test_test_labels_do_not_choose_the_probe():
-    made = {split: blobs(100, seed) for seed, split in enumerate(("train", "validation", "test"))}
-    features, labels = ({split: pair[i] for split, pair in made.items()} for i in (0, 1))
-    expected = probes.linear_probe(features, labels)["validation"]
-    assert probes.linear_probe(features, labels | {"test": labels["test"][::-1].copy()})["validation"] == expected
+# --- features ---------------------------------------------------------------------------------
 
 
-def test_t_interval_of_three_values():
-    mean, half = intervals.t_interval([1.0, 2.0, 3.0])
-    assert mean == 2 and half == pytest.approx(4.30265 / 3**0.5, rel=1e-4)
-    assert np.isnan(intervals.t_interval([1.0])[1])
+class Means(nn.Module):
+    """The mean brightness of the left and of the right half."""
+
+    def embed(self, images):
+        left, right = images.mean(dim=1).chunk(2, dim=2)
+        return torch.stack([left.mean(dim=(1, 2)), right.mean(dim=(1, 2))], dim=1)
 
 
-def rows_of(errors, index=None):
-    return pd.DataFrame({"split": "test", "mask": "m", "image": index or list(range(len(errors))), "mse_hidden": errors})
+def halves(count, seed, labelled=True):
+    """Images of two classes: bright on the left, or on the right."""
+    generator = stream(seed, "halves")
+    labels = torch.arange(count) % 2
+    pixels = torch.randint(0, 200, (count, 1, 4, 4), generator=generator)
+    bright = torch.where(labels[:, None, None, None] == 1, torch.arange(4) > 1, torch.arange(4) < 2)
+    images = (pixels + 55 * bright).to(torch.uint8)
+    held = {"variant": "toy", "sha256": "", "licence": "", "citation": ""}
+    return Images(images, labels if labelled else None, ("left", "right"), **held)
 
 
-def test_paired_gain_is_in_decibels_and_refuses_other_images():
-    gain, half = intervals.paired_psnr_gain([rows_of([0.01, 0.03])] * 2, [rows_of([0.1, 0.3])] * 2, "m")
-    assert gain == pytest.approx(10) and half == pytest.approx(0, abs=1e-9)
-    assert intervals.paired_share_better(rows_of([0.1, 0.4]), rows_of([0.2, 0.3]), "m") == 0.5
-    with pytest.raises(ValueError, match="same images"):
-        intervals.paired_psnr_gain([rows_of([0.1, 0.2])], [rows_of([0.1, 0.2], [0, 5])], "m")
+def splits(**options):
+    sizes = {"train": 60, "validation": 40, "test": 30}
+    return {
+        name: halves(count, seed, **options) for seed, (name, count) in enumerate(sizes.items())
+    }
 
 
-def test_sliced_distance_of_equal_and_of_shifted_samples():
-    first, second = torch.randn(4000, 2, generator=stream(0, "a")), torch.randn(4000, 2, generator=stream(0, "b"))
-    assert latents.sliced_distance(first, second, stream(0, "d")) < 0.05
-    assert latents.sliced_distance(first, first + torch.tensor([3.0, 0.0]), stream(0, "d")) == pytest.approx(3 * 2 / np.pi, rel=0.1)
+def test_features_are_probed_on_validation_and_test():
+    found = evaluate.probe(Means(), splits(), CPU)
+    assert set(found.metrics["test"]) == {"probe_accuracy", "knn_accuracy"}
+    for split, count in (("validation", 40), ("test", 30)):
+        for name in ("probe_accuracy", "knn_accuracy"):
+            assert found.metrics[split][name]["n"] == count
+            assert found.metrics[split][name]["value"] > 0.75
+    assert found.strength in measures.STRENGTHS
+    chosen = found.metrics["validation"]["probe_strength"]
+    assert chosen == {"value": found.strength, "n": 40}
 
 
-def test_whitening_can_be_undone():
-    codes = torch.randn(500, 2, generator=stream(0, "c")) @ torch.tensor([[2.0, 0.5], [0.0, 0.3]]) + 4
-    white, mean, root = latents.whiten(codes)
-    assert torch.allclose(torch.cov(white.T), torch.eye(2), atol=1e-3) and white.mean(dim=0).abs().max() < 1e-4
-    assert torch.allclose(white @ root.T + mean, codes, atol=1e-3)
+def test_accuracies_are_those_of_the_split_that_they_stand_under():
+    """Of test images with all labels turned round a good classifier has few right."""
+    given = splits()
+    turned = given["test"]
+    turned = Images(
+        turned.images, 1 - turned.labels, turned.classes, "toy", sha256="", licence="", citation=""
+    )
+    found = evaluate.probe(Means(), given | {"test": turned}, CPU).metrics
+    for name in ("probe_accuracy", "knn_accuracy"):
+        assert found["test"][name]["value"] < 0.25 < 0.75 < found["validation"][name]["value"]
+
+
+def test_without_labels_nothing_is_measured_over_no_images():
+    found = evaluate.probe(Means(), splits(labelled=False), CPU)
+    nothing = {"value": None, "n": 0}
+    assert found.metrics["test"] == {"probe_accuracy": nothing, "knn_accuracy": nothing}
+    assert found.metrics["validation"]["probe_strength"] == nothing
+    assert found.strength is None and not found.warnings
+
+
+def test_a_strength_at_the_end_of_its_grid_is_said(monkeypatch):
+    assert evaluate.probe(Means(), splits(), CPU).warnings == []
+    monkeypatch.setattr(measures, "STRENGTHS", (0.01,))
+    found = evaluate.probe(Means(), splits(), CPU)
+    assert found.edge and "C=0.01, an end of its grid" in found.warnings[0]

@@ -15,11 +15,14 @@ from concurrent.futures import ThreadPoolExecutor
 import faults
 import pytest
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 
-from lib import checkpoint, experiment, locks, records, training
-from lib.data import DataError
-from lib.experiment import run
+from lib import training
+from lib.data.registry import DataError, read_once
+from lib.files import only_one
+from lib.run import experiment, records, states
+from lib.run.experiment import run
 
 
 @pytest.fixture
@@ -39,47 +42,53 @@ def test_a_killed_training_ends_with_the_same_bits(tmp_path, chance):
     process.wait()
     assert records.find(how.results, asked.key) is None, "an unfinished run has no record"
     assert step(folder) < 60 * 12, "it was killed in the middle"
-    faults.damage(checkpoint.states(folder)[-1], "flipped", chance)
+    faults.damage(states.files(folder)[-1], "flipped", chance)
     with pytest.warns(UserWarning, match="state"):
         again = run(asked, how)
     assert faults.found(again.record) == record and faults.weights(asked, how) == weights
-    assert not checkpoint.states(folder)
+    assert not states.files(folder)
 
 
 def step(folder) -> int:
-    states = checkpoint.states(folder)
-    return int(states[-1].stem.split("-")[1]) if states else 0
+    there = states.files(folder)
+    return int(there[-1].stem.split("-")[1]) if there else 0
 
 
 @pytest.fixture
 def small(tmp_path):
-    return faults.experiment(options={"hidden": (8,), "discriminator": (4,), "latent": 2}), faults.execution(tmp_path)
+    return faults.experiment(
+        options={"hidden": (8,), "discriminator": (4,), "latent": 2}
+    ), faults.execution(tmp_path)
 
 
 @pytest.mark.parametrize("kilobytes", [0, 3, 8, 14])
 def test_a_full_disk_is_an_error_and_leaves_nothing_half(small, kilobytes):
     """Files may not grow beyond a few kilobytes: states, weights, per-image errors and record fail in turn."""
     asked, how = small
-    expected = faults.found(run(asked, how.model_copy(update={"output": f"{how.output}/elsewhere"})).record)
+    expected = faults.found(
+        run(asked, how.model_copy(update={"output": f"{how.output}/elsewhere"})).record
+    )
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (kilobytes * 1024, limits[1]))
     try:
-        with pytest.raises((OSError, SafetensorError), match=r"(?i)too large|I/O|No space|os error 27"):
+        with pytest.raises(
+            (OSError, SafetensorError), match=r"(?i)too large|I/O|No space|os error 27"
+        ):
             run(asked, how)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
         signal.signal(signal.SIGXFSZ, handler)
     assert records.find(how.results, asked.key) is None and not list(how.results.rglob("*.tmp"))
-    for state in checkpoint.states(how.checkpoints(asked.key)):
-        checkpoint.load(state)
+    for state in states.files(how.checkpoints(asked.key)):
+        states.load(state)
     assert faults.found(run(asked, how).record) == expected
 
 
 def test_results_that_cannot_be_written_are_an_error_before_training(small, tmp_path, monkeypatch):
     asked, how = small
     (tmp_path / "file").write_text("")
-    monkeypatch.setattr(experiment, "trained_model", lambda *arguments: pytest.fail("trained in vain"))
+    monkeypatch.setattr(experiment, "trained", lambda *arguments: pytest.fail("trained in vain"))
     with pytest.raises(OSError, match="file"):
         run(asked, how.model_copy(update={"output": str(tmp_path / "file")}))
 
@@ -89,7 +98,9 @@ def test_results_that_cannot_be_written_are_an_error_before_training(small, tmp_
 def test_a_damaged_result_is_named_and_made_again(small, part, kind, chance):
     asked, how = small
     first = run(asked, how)
-    file = next(iter([*how.results.glob(f"*.{part}"), *how.checkpoints(asked.key).glob(f"model.{part}")]))
+    file = next(
+        iter([*how.results.glob(f"*.{part}"), *how.checkpoints(asked.key).glob(f"model.{part}")])
+    )
     whole = file.read_bytes()
     while file.read_bytes() == whole:
         faults.damage(file, kind, chance)
@@ -105,25 +116,29 @@ def test_a_clock_that_jumps_back_changes_nothing(small, monkeypatch):
     expected = faults.found(run(asked, how).record)
     clock = iter(range(10**9, 0, -1000))
     monkeypatch.setattr(time, "time", lambda: float(next(clock)))
-    assert faults.found(run(asked, how.model_copy(update={"output": f"{how.output}/later"})).record) == expected
+    assert (
+        faults.found(run(asked, how.model_copy(update={"output": f"{how.output}/later"})).record)
+        == expected
+    )
 
 
 def test_a_loss_that_is_not_finite_ends_the_run_without_a_record(small):
     asked, how = small
-    wild = asked.model_copy(update={"recipe": asked.recipe.model_copy(update={"learning_rate": 1e30, "clip": None})})
+    wild = asked.model_copy(
+        update={"recipe": asked.recipe.model_copy(update={"learning_rate": 1e30, "clip": None})}
+    )
     with pytest.raises(ArithmeticError, match=r"became (nan|inf) at step \d+.*learning rate"):
         run(wild, how)
     assert records.find(how.results, wild.key) is None
 
 
 def test_data_that_changed_under_a_finished_run_is_noticed(tmp_path):
-    from PIL import Image
-
-    from lib.data.registry import read_once
-
     for number in range(20):
         Image.new("RGB", (8, 8), (number * 10, 0, 0)).save(tmp_path / f"{number}.png")
-    asked, how = faults.experiment(dataset=f"folder:{tmp_path}", subset=None, probe=False), faults.execution(tmp_path / "reports")
+    asked, how = (
+        faults.experiment(dataset=f"folder:{tmp_path}", subset=None, probe=False),
+        faults.execution(tmp_path / "reports"),
+    )
     run(asked, how)
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "3.png")
     read_once.cache_clear()
@@ -144,16 +159,20 @@ def test_of_two_that_ask_for_one_run_one_does_it(small, monkeypatch):
     monkeypatch.setattr(training, "train", slow)
     with ThreadPoolExecutor(2) as both:
         one, other = both.map(lambda _: run(asked, how), range(2))
-    assert len(trained) == 1 and one.record == other.record and len(list(how.results.glob("*.json"))) == 1
+    assert (
+        len(trained) == 1
+        and one.record == other.record
+        and len(list(how.results.glob("*.json"))) == 1
+    )
 
 
 def test_a_lock_dies_with_its_holder(tmp_path):
-    code = f"import time\nfrom pathlib import Path\nfrom lib.locks import only_one\nwith only_one(Path({str(tmp_path / 'x')!r})):\n    print('held', flush=True); time.sleep(99)"
+    code = f"import time\nfrom pathlib import Path\nfrom lib.files import only_one\nwith only_one(Path({str(tmp_path / 'x')!r})):\n    print('held', flush=True); time.sleep(99)"
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
     holder.stdout.readline()
-    with locks.only_one(tmp_path / "x", wait=False) as taken:
+    with only_one(tmp_path / "x", wait=False) as taken:
         assert not taken
     holder.kill()
     holder.wait()
-    with locks.only_one(tmp_path / "x", wait=False) as taken:
+    with only_one(tmp_path / "x", wait=False) as taken:
         assert taken

@@ -1,46 +1,151 @@
+"""Figures show what they are given, in one style, and are saved with their texts."""
+
 import json
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from lib import figures
 from lib.masking import STRATEGIES
-from lib.models import MODELS
+from lib.models.family import MODELS
 
-DRAWN = {
-    "rows": lambda: figures.picture_rows({"a": torch.rand(3, 1, 8, 8), "b": torch.rand(2, 3, 8, 8)}),
-    "lines": lambda: figures.lines({"mae": ([1, 2, 4], [1.0, 2.0, 3.0])}, "x [unit]", "y [unit]", log_x=True),
-    "bars": lambda: figures.bars({"one": {"a": (0.5, 0.1), "b": (None, None)}, "two": {"a": (0.7, float("nan")), "b": (0.1, 0.2)}}),
-    "scatter": lambda: figures.scatter({"a": (torch.rand(9, 2), torch.arange(9)), "b": (torch.rand(9, 2), None)}),
-    "matrix": lambda: figures.matrix(np.arange(6.0).reshape(2, 3), ["a", "b"], ["c", "d", "e"], "x", "y", "dB"),
-    "maps": lambda: figures.maps({str(i): np.eye(4) for i in range(9)}),
-}
+
+@pytest.fixture(autouse=True)
+def closed():
+    """No figure of a test is left to the next."""
+    yield
+    plt.close("all")
+
+
+def rows():
+    return figures.picture_rows({"a": torch.rand(3, 1, 8, 8), "b": torch.rand(2, 3, 8, 8)})
+
+
+def lines():
+    series = {"mae": ([1, 2, 4], [1.0, 2.0, 3.0])}
+    return figures.lines(series, "x [unit]", "y [unit]", log_x=True)
+
+
+def bars():
+    one = {"a": (0.5, 0.1), "b": (None, None)}
+    return figures.bars({"one": one, "two": {"a": (0.7, float("nan")), "b": (0.1, 0.2)}})
+
+
+def scatter():
+    return figures.scatter(
+        {"a": (torch.rand(9, 2), torch.arange(9)), "b": (torch.rand(9, 2), None)}
+    )
+
+
+def matrix():
+    values = np.arange(6.0).reshape(2, 3)
+    return figures.matrix(values, ["a", "b"], ["c", "d", "e"], "x", "y", "dB")
+
+
+def maps():
+    return figures.maps({str(i): np.eye(4) for i in range(9)})
+
+
+def tidy():
+    """Three seeds of two strategies at two ratios: means 10 and 20, and 1 more for block."""
+    made = [
+        {"strategy": name, "ratio": ratio, "seed": seed, "value": 10 * ratio + bonus + seed - 1}
+        for name, bonus in (("random", 0), ("block", 1))
+        for ratio in (1, 2)
+        for seed in range(3)
+    ]
+    return pd.DataFrame(made).assign(split="test", measure="accuracy")
+
+
+def curves():
+    return figures.curves(tidy(), "accuracy", x="ratio", by="strategy")
+
+
+DRAWN = {made.__name__: made for made in (rows, lines, bars, scatter, matrix, maps, curves)}
 
 
 @pytest.mark.parametrize("kind", DRAWN)
 def test_a_figure_is_saved_with_its_texts(kind, tmp_path):
     figures.publish(DRAWN[kind](), "09-test", "An alternative text.", "A caption.", tmp_path)
-    assert json.loads((tmp_path / "09-test.json").read_text()) == {"alt": "An alternative text.", "caption": "A caption."}
-    assert (tmp_path / "09-test.png").read_bytes()[:4] == b"\x89PNG" and b"<svg" in (tmp_path / "09-test.svg").read_bytes()
+    texts = json.loads((tmp_path / "09-test.json").read_text())
+    assert texts == {"alt": "An alternative text.", "caption": "A caption."}
+    assert (tmp_path / "09-test.png").read_bytes()[:4] == b"\x89PNG"
+    assert b"<svg" in (tmp_path / "09-test.svg").read_bytes()
     assert not plt.get_fignums(), "no figure is left open"
 
 
 def test_the_same_figure_is_the_same_svg(tmp_path):
     for name in ("first", "second"):
-        torch.manual_seed(0)
-        figures.publish(DRAWN["lines"](), name, "a", "c", tmp_path)
+        figures.publish(lines(), name, "a", "c", tmp_path)
     assert (tmp_path / "first.svg").read_bytes() == (tmp_path / "second.svg").read_bytes()
 
 
 def test_every_family_and_strategy_has_a_colour():
-    assert all(figures.colour(name).startswith("#") for name in [*MODELS, *STRATEGIES, "something new"])
+    for name in [*MODELS, *STRATEGIES, "something new"]:
+        assert figures.colour(name).startswith("#")
 
 
 def test_the_veil_covers_hidden_pixels_only():
     images, hidden = torch.rand(2, 1, 4, 4), torch.zeros(2, 1, 4, 4, dtype=torch.bool)
     hidden[:, :, :2] = True
     veiled = figures.veil(images, hidden)
-    assert veiled.shape == (2, 3, 4, 4) and torch.equal(veiled[:, :, 2:], images[:, :, 2:].expand(-1, 3, -1, -1))
+    assert veiled.shape == (2, 3, 4, 4)
+    assert torch.equal(veiled[:, :, 2:], images[:, :, 2:].expand(-1, 3, -1, -1))
     assert torch.allclose(veiled[:, :, 0, 0], torch.tensor(figures.VEIL).expand(2, 3))
+
+
+def test_pictures_are_shown_in_their_rows_without_stretching_their_contrast():
+    images = torch.full((2, 1, 4, 4), 0.25)
+    figure = figures.picture_rows({"first": images, "second": images[:1]})
+    shown = [axis.images for axis in figure.axes]
+    assert [len(pictures) for pictures in shown] == [1, 1, 1, 0]
+    assert shown[0][0].get_clim() == (0, 1)
+    assert np.allclose(shown[0][0].get_array(), 0.25)
+    texts = [text.get_text() for axis in figure.axes for text in axis.texts]
+    assert texts == ["first", "second"]
+
+
+def test_curves_go_through_the_means_with_their_intervals():
+    axis = curves().axes[0]
+    found = {box.get_label(): box for box in axis.containers}
+    assert set(found) == {"strategy random", "strategy block"}
+    for name, expected in (("random", [10, 20]), ("block", [11, 21])):
+        line, _, (bar,) = found[f"strategy {name}"].lines
+        assert line.get_ydata().tolist() == expected
+        assert line.get_color() == figures.colour(name)
+        low, high = bar.get_segments()[0][:, 1]
+        assert (high - low) / 2 == pytest.approx(4.30265 / 3**0.5, rel=1e-4)
+    assert axis.get_xlabel() == "ratio" and axis.get_ylabel() == "accuracy on test images"
+
+
+def test_curves_of_the_other_split_and_of_nothing():
+    both = pd.concat([tidy(), tidy().assign(split="validation", value=5.0)])
+    axis = figures.curves(both, "accuracy", "ratio", "strategy", split="validation").axes[0]
+    assert axis.containers[0].lines[0].get_ydata().tolist() == [5, 5]
+    with pytest.raises(ValueError, match="no 'speed'"):
+        figures.curves(tidy(), "speed", "ratio", "strategy")
+
+
+def test_one_run_has_a_curve_and_no_interval():
+    alone = tidy().query("seed == 1")
+    box = figures.curves(alone, "accuracy", "ratio", "strategy").axes[0].containers[0]
+    line, _, (bar,) = box.lines
+    assert np.isfinite(line.get_ydata(orig=False)).all()
+    assert not any(len(segment) for segment in bar.get_segments())
+
+
+def test_bars_say_their_numbers_and_what_has_none_is_no_bar():
+    figure = figures.bars({"one": {"mae": (0.512, 0.1), "b": (None, None), "c": (-0.25, 0.0)}})
+    axis = figure.axes[0]
+    assert [bar.get_width() for bar in axis.patches][::2] == [0.512, -0.25]
+    assert [text.get_text().strip() for text in axis.texts] == ["0.512", "-0.25"]
+    assert [text.get_position()[0] for text in axis.texts] == [pytest.approx(0.612), -0.25]
+
+
+def test_a_label_has_the_colour_of_the_method_that_it_names():
+    series = {"trained": ([1, 2], [1.0, 2.0]), "mae": ([1, 2], [2.0, 3.0])}
+    drawn = figures.lines(series, "x", "y", {"trained": "pca"}).axes[0].lines
+    assert [line.get_color() for line in drawn] == [figures.COLOURS["pca"], figures.COLOURS["mae"]]

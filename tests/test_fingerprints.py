@@ -16,7 +16,9 @@ def test_every_component_has_a_stored_fingerprint():
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_results_are_those_of_the_version(name):
     version, measure = COMPONENTS[name]
-    assert STORED[name]["version"] == version, "the version was raised: run python tests/fingerprints.py"
+    assert STORED[name]["version"] == version, (
+        "the version was raised: run python tests/fingerprints.py"
+    )
     found = measure()
     assert not fingerprints.differs(name, STORED[name]["values"], found), (
         f"{name} gives other results than version {version} did: raise its version if that is meant ({STORED[name]['values']} -> {found})"
@@ -26,8 +28,12 @@ def test_results_are_those_of_the_version(name):
 
 def test_a_change_of_behaviour_is_noticed_and_rounding_is_not():
     values = [1.0, 2.0]
-    assert not fingerprints.differs("training", values, [1.0005, 2.0]) and fingerprints.differs("training", values, [1.005, 2.0])
-    assert fingerprints.differs("training", values, [1.0]) and fingerprints.differs("masking.random", "ab", "ac")
+    assert not fingerprints.differs("training", values, [1.0005, 2.0]) and fingerprints.differs(
+        "training", values, [1.005, 2.0]
+    )
+    assert fingerprints.differs("training", values, [1.0]) and fingerprints.differs(
+        "masking.random", "ab", "ac"
+    )
 
 
 def test_new_numbers_under_an_old_version_are_not_stored(tmp_path, monkeypatch, capsys):
@@ -38,4 +44,6 @@ def test_new_numbers_under_an_old_version_are_not_stored(tmp_path, monkeypatch, 
     monkeypatch.setattr(fingerprints, "components", lambda: {"toy": (1, lambda: [2.0])})
     assert fingerprints.main() == 1 and "results of toy changed" in capsys.readouterr().out
     monkeypatch.setattr(fingerprints, "components", lambda: {"toy": (2, lambda: [2.0])})
-    assert fingerprints.main() == 0 and json.loads(file.read_text()) == {"toy": {"version": 2, "values": [2.0]}}
+    assert fingerprints.main() == 0 and json.loads(file.read_text()) == {
+        "toy": {"version": 2, "values": [2.0]}
+    }

@@ -1,4 +1,4 @@
-"""How many threads a training takes: the cores that others leave, unless somebody has said a number."""
+"""What is asked of a machine is there or refused; a training takes the cores that others leave."""
 
 from types import SimpleNamespace
 
@@ -6,12 +6,105 @@ import pytest
 import torch
 
 from lib import machine
-from lib.machine import Threads
+from lib.machine import MOST_THREADS, Threads, nearest, resolve_device, resolve_precision
+
+# --- devices ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def two_gpus(monkeypatch):
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(machine.torch.cuda, "device_count", lambda: 2)
+
+
+@pytest.fixture
+def no_gpu(monkeypatch):
+    monkeypatch.setattr(machine.torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(machine.torch.backends.mps, "is_available", lambda: False)
+
+
+NO_DEVICE = [
+    "",
+    "gpu",
+    "cuda:x",
+    "cuda:",
+    "cuda:-1",
+    "cpu:7",
+    "cpu\n",
+    "CPU",
+    "cuda:1:1",
+    "x" * 300,
+]
+
+
+@pytest.mark.parametrize("wanted", NO_DEVICE)
+def test_text_that_is_no_device_is_refused(two_gpus, wanted):
+    with pytest.raises(ValueError, match=r"device .* is no device: use 'auto'") as raised:
+        resolve_device(wanted)
+    assert len(str(raised.value)) < 300
+
+
+@pytest.mark.parametrize("wanted", ["cuda:2", "cuda:9999"])
+def test_a_device_that_is_not_there_is_refused(two_gpus, wanted):
+    with pytest.raises(ValueError, match=f"device '{wanted}' is not available here"):
+        resolve_device(wanted)
+
+
+@pytest.mark.parametrize("wanted", ["cuda", "cuda:0", "mps"])
+def test_without_an_accelerator_only_the_cpu_is_there(no_gpu, wanted):
+    with pytest.raises(ValueError, match=f"device '{wanted}' is not available here"):
+        resolve_device(wanted)
+    assert resolve_device("cpu") == resolve_device("auto") == torch.device("cpu")
+
+
+def test_devices_that_are_there_are_taken(two_gpus):
+    assert resolve_device("auto") == resolve_device("cuda") == torch.device("cuda")
+    assert resolve_device("cuda:1") == torch.device("cuda", 1)
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "precision"),
+    [
+        ({}, "float32"),
+        ({"avx512_bf16": True}, "bf16"),
+        ({"amx_bf16": False, "avx2": True}, "float32"),
+    ],
+)
+def test_bf16_is_chosen_where_the_processor_multiplies_it(monkeypatch, capabilities, precision):
+    monkeypatch.setattr(machine.torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
+    cpu = torch.device("cpu")
+    assert resolve_precision("auto", cpu) == precision
+    assert resolve_precision("float32", cpu) == "float32"
+    assert resolve_precision("bf16", cpu) == "bf16"
+
+
+def test_a_forward_pass_runs_in_the_precision_that_was_chosen():
+    layer, x = torch.nn.Linear(3, 3), torch.rand(2, 3)
+    for precision, kind in (("float32", torch.float32), ("bf16", torch.bfloat16)):
+        with machine.autocast(torch.device("cpu"), precision):
+            assert layer(x).dtype == kind
+
+
+def test_a_set_on_the_cpu_stays_where_it_lies():
+    images = torch.zeros(3, 1, 2, 2, dtype=torch.uint8)
+    assert nearest(images, torch.device("cpu")).data_ptr() == images.data_ptr()
+
+
+def test_a_set_that_would_fill_an_accelerator_stays_in_memory(monkeypatch):
+    moved = []
+    images = SimpleNamespace(nbytes=100, to=lambda device: moved.append(device) or "moved")
+    unchecked = getattr(nearest, "__wrapped__", nearest)  # no tensor, and no such device
+    for free, expected in ((201, "moved"), (200, images)):
+        monkeypatch.setattr(machine.torch.cuda, "mem_get_info", lambda _, free=free: (free, 999))
+        assert unchecked(images, torch.device("cuda")) == expected
+
+
+# --- threads ----------------------------------------------------------------------------------
 
 
 @pytest.fixture
 def beside(monkeypatch):
-    """Four cores and nobody's wish; call it with the number of cores that other processes keep busy from now on."""
+    """Four cores and nobody's wish; call it with the number of cores that others keep busy now."""
     before, clock, others = torch.get_num_threads(), [0.0], [0.0]
     for name in machine.THREAD_SETTINGS:
         monkeypatch.delenv(name, raising=False)
@@ -30,7 +123,9 @@ def beside(monkeypatch):
     torch.set_num_threads(before)
 
 
-@pytest.mark.parametrize(("busy", "threads"), [(0.0, 4), (0.3, 4), (1.0, 3), (2.6, 1), (3.9, 1), (40.0, 1)])
+@pytest.mark.parametrize(
+    ("busy", "threads"), [(0.0, 4), (0.3, 4), (1.0, 3), (2.6, 1), (3.9, 1), (40.0, 1)]
+)
 def test_a_training_takes_the_cores_that_others_leave(beside, busy, threads):
     beside(busy)
     Threads()
@@ -39,14 +134,13 @@ def test_a_training_takes_the_cores_that_others_leave(beside, busy, threads):
 
 def test_it_looks_again_while_it_trains(beside):
     beside(0.0)
-    heard, seen = [], []
-    progress = Threads().watching(lambda *news: heard.append(news))
+    threads, seen = Threads(), []
     for busy, passed in ((0.0, 5.0), (2.0, 5.0), (0.0, 0.5), (0.0, 5.0)):
         beside(busy)
         machine.time.sleep(passed)
-        progress(len(seen), 9)
+        threads.look()
         seen.append(torch.get_num_threads())
-    assert seen == [4, 2, 2, 4] and heard == [(0, 9), (1, 9), (2, 9), (3, 9)], "a moment ago is no reason to look"
+    assert seen == [4, 2, 2, 4], "a moment ago is no reason to look"
 
 
 @pytest.mark.parametrize("name", machine.THREAD_SETTINGS)
@@ -54,15 +148,45 @@ def test_a_number_that_somebody_set_is_kept(beside, monkeypatch, name):
     beside(3.0)
     torch.set_num_threads(2)
     monkeypatch.setenv(name, "2")
-    Threads().watching(lambda: None)()
+    Threads().look(0.0)
     assert torch.get_num_threads() == 2
     monkeypatch.delenv(name)
-    Threads(3).watching(lambda: None)()
+    Threads(3).look(0.0)
     assert torch.get_num_threads() == 3
 
 
+@pytest.mark.parametrize("wanted", [0, -1, MOST_THREADS + 1, 10**30])
+def test_a_number_that_would_take_the_process_down_is_refused(beside, wanted):
+    """torch is not asked, which would raise, or not return."""
+    before = torch.get_num_threads()
+    with pytest.raises(ValueError, match=f"threads {wanted} is outside 1 to {MOST_THREADS}"):
+        Threads(wanted)
+    assert torch.get_num_threads() == before
+
+
+def test_a_thousand_threads_and_four_a_core_are_allowed_on_any_machine():
+    assert max(1024, 4 * (machine.os.cpu_count() or 1)) <= MOST_THREADS
+
+
 def test_what_a_process_does_itself_is_not_the_work_of_others(monkeypatch):
-    monkeypatch.setattr(machine.psutil, "cpu_times", lambda: SimpleNamespace(user=50.0, system=7.0, nice=3.0, idle=99.0, iowait=5.0))
-    own = SimpleNamespace(cpu_times=lambda: SimpleNamespace(user=20.0, system=4.0, children_user=90.0))
-    monkeypatch.setattr(machine.psutil, "Process", lambda: own)
+    every = SimpleNamespace(user=50.0, system=7.0, nice=3.0, idle=99.0, iowait=5.0)
+    own = SimpleNamespace(user=20.0, system=4.0, children_user=90.0)
+    monkeypatch.setattr(machine.psutil, "cpu_times", lambda: every)
+    monkeypatch.setattr(machine.psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: own))
     assert machine.others_seconds() == 36
+
+
+# --- memory and provenance --------------------------------------------------------------------
+
+
+def test_keeping_freed_memory_says_whether_it_did_anything(monkeypatch):
+    assert machine.keep_freed_memory() == machine.keep_freed_memory(False)
+    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("musl", "1.2"))
+    assert machine.keep_freed_memory() is False
+
+
+def test_a_description_has_no_name_of_the_host_and_no_path():
+    found = machine.describe(torch.device("cpu"), processes=3)
+    assert found["processes"] == 3 and found["device"] == "cpu" and found["cores"] >= 1
+    assert machine.platform.node() not in map(str, found.values())
+    assert not any(str(value).startswith("/") for value in found.values())

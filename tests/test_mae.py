@@ -1,25 +1,17 @@
+"""The paper's model: what its encoder sees, what its decoder fills in, what its loss counts."""
+
 import pytest
 import torch
+from families import masks, small
 
-from lib.layers import initialise
-from lib.masking import draw
-from lib.models import MODELS, build
 from lib.models.mae import take
-from lib.normalised import nearness, patch_statistics
-from lib.optim import Batch, StepSettings
 from lib.patches import patchify, visible_indices
+from lib.pixels import nearness, patch_statistics
 from lib.streams import stream
-from lib.transformer import Transformer, drop_path
-
-OPTIONS = {"dim": 8, "depth": 2, "heads": 2, "decoder_dim": 12, "decoder_depth": 1, "decoder_heads": 2}
 
 
 def model_for(shape, **options):
-    return build("mae", OPTIONS | options, shape, torch.full((shape.channels,), 0.5), torch.full((shape.channels,), 0.3), stream(0, "w"))
-
-
-def masks(shape, ratio=0.5, batch=5):
-    return draw("random", batch=batch, grid=shape.grid, ratio=ratio, generator=stream(0, "mask"))
+    return small("mae", shape, **options)
 
 
 def test_the_encoder_sees_cls_and_visible_patches_only(shape, images):
@@ -28,8 +20,12 @@ def test_the_encoder_sees_cls_and_visible_patches_only(shape, images):
     assert latents.shape == (5, 1 + int((~mask[0]).sum()), 8)
     noise = torch.rand(images.shape, generator=stream(1, "n"))
     hidden = model.space.hidden_pixels(mask)
-    assert torch.equal(latents, model.encode(torch.where(hidden, noise, images), mask)), "hidden pixels changed the encoder's output"
-    assert not torch.allclose(latents, model.encode(torch.where(hidden, images, noise), mask)), "visible pixels must matter"
+    assert torch.equal(latents, model.encode(torch.where(hidden, noise, images), mask)), (
+        "hidden pixels changed the encoder's output"
+    )
+    assert not torch.allclose(latents, model.encode(torch.where(hidden, images, noise), mask)), (
+        "visible pixels must matter"
+    )
 
 
 def test_no_gradient_reaches_hidden_pixels(shape, images):
@@ -58,14 +54,20 @@ def test_the_decoder_puts_every_latent_back_at_its_own_place(shape, images):
     for image in range(5):
         expected = model.decoder_embedding(latents)[image, 1:]
         assert torch.allclose(laid[image][~mask[image]], expected, atol=1e-5)
-        assert torch.allclose(laid[image][mask[image]], model.mask_token[0].expand(int(mask[image].sum()), -1), atol=1e-6)
+        assert torch.allclose(
+            laid[image][mask[image]],
+            model.mask_token[0].expand(int(mask[image].sum()), -1),
+            atol=1e-6,
+        )
 
 
 def test_the_loss_counts_hidden_patches_only(shape, images):
     model, mask = model_for(shape), masks(shape)
     with torch.no_grad():
         squared = ((model(images, mask) - model.target(images)) ** 2).mean(dim=2)
-        assert model.loss(images, mask).item() == pytest.approx(squared[mask].mean().item(), rel=1e-5)
+        assert model.loss(images, mask).item() == pytest.approx(
+            squared[mask].mean().item(), rel=1e-5
+        )
         both = model_for(shape, loss_on="all")
         assert both.loss(images, mask).item() == pytest.approx(squared.mean().item(), rel=1e-5)
 
@@ -81,15 +83,21 @@ def test_showing_a_normalised_prediction_does_not_leak_hidden_statistics(shape, 
     noise = torch.rand(images.shape, generator=stream(1, "n")) * 0.2
     spoilt = torch.where(model.space.hidden_pixels(mask), noise, images)
     with torch.no_grad():
-        assert torch.allclose(model.reconstruct(images, mask), model.reconstruct(spoilt, mask), atol=1e-6)
-        assert not torch.allclose(model.reconstruct(images, mask, "true"), model.reconstruct(spoilt, mask, "true"))
+        assert torch.allclose(
+            model.reconstruct(images, mask), model.reconstruct(spoilt, mask), atol=1e-6
+        )
+        assert not torch.allclose(
+            model.reconstruct(images, mask, "true"), model.reconstruct(spoilt, mask, "true")
+        )
 
 
 def test_neighbours_are_visible_and_near():
     mask = torch.tensor([[False, True, True, False]])
     near = nearness(mask, (1, 4))[0]
     assert torch.allclose(near.sum(dim=1), torch.ones(4)) and (near[:, 1:3] == 0).all()
-    assert near[0, 0] > 0.999 and near[1, 0] == pytest.approx(0.8, abs=1e-3)  # distances 1 and 2: weights 1 and 1/4
+    assert near[0, 0] > 0.999 and near[1, 0] == pytest.approx(
+        0.8, abs=1e-3
+    )  # distances 1 and 2: weights 1 and 1/4
 
 
 def test_embedding_is_the_mean_of_patch_tokens_or_cls(shape, images):
@@ -101,7 +109,9 @@ def test_embedding_is_the_mean_of_patch_tokens_or_cls(shape, images):
 def test_patch_statistics_are_the_original_codes(images, shape):
     patches = patchify(images, shape.patch)
     mean, deviation = patch_statistics(patches)
-    assert torch.allclose(mean[2, 1], patches[2, 1].mean()) and torch.allclose(deviation[2, 1], (patches[2, 1].var() + 1e-6) ** 0.5)
+    assert torch.allclose(mean[2, 1], patches[2, 1].mean()) and torch.allclose(
+        deviation[2, 1], (patches[2, 1].var() + 1e-6) ** 0.5
+    )
 
 
 def test_attention_rows_sum_to_one(shape, images):
@@ -116,85 +126,38 @@ def test_hidden_patches_alone_are_predicted_as_with_all_others(shape, images):
     model, mask = model_for(shape, decoder_depth=2), masks(shape)
     latents = model.encode(images, mask)
     hidden = visible_indices(mask)[1]
-    assert torch.allclose(model.decode_hidden(latents, mask, hidden), take(model.decode(latents, mask), hidden), atol=1e-6)
+    alone = model.decode(latents, mask, only_hidden=True)
+    assert torch.allclose(alone, take(model.decode(latents, mask), hidden), atol=1e-6)
 
 
 def test_without_a_mask_nothing_is_hidden(shape, images):
     model = model_for(shape)
     nothing = torch.zeros(5, shape.grid[0] * shape.grid[1], dtype=torch.bool)
-    assert torch.equal(model(images), model(images, nothing)) and torch.equal(model.reconstruct(images), model.reconstruct(images, nothing))
+    assert torch.equal(model(images), model(images, nothing)) and torch.equal(
+        model.reconstruct(images), model.reconstruct(images, nothing)
+    )
     assert torch.allclose(model.encode(images), model.encode(images, nothing), atol=1e-6)
 
 
-def test_a_mask_can_be_drawn_from_a_generator(shape):
-    mask = model_for(shape).random_mask(4, stream(0, "m"), 0.5)
-    assert mask.shape == (4, shape.grid[0] * shape.grid[1]) and torch.equal(mask, model_for(shape).random_mask(4, stream(0, "m"), 0.5))
-
-
 def test_nothing_visible_and_nothing_hidden_are_refused(shape, images):
-    model, all_hidden = model_for(shape), torch.ones(5, shape.grid[0] * shape.grid[1], dtype=torch.bool)
+    model, all_hidden = (
+        model_for(shape),
+        torch.ones(5, shape.grid[0] * shape.grid[1], dtype=torch.bool),
+    )
     with pytest.raises(ValueError, match="every patch is hidden"):
         model.loss(images, all_hidden)
     with pytest.raises(ValueError, match="nothing is hidden"):
         model.loss(images, ~all_hidden)
 
 
-def test_visible_patches_count_with_their_weight(shape, images):
-    mask = masks(shape)
-    plain, weighted = model_for(shape), model_for(shape, visible_weight=0.1)
-    with torch.no_grad():
-        error = plain.patch_errors(images, mask)
-        expected = error[mask].mean() + 0.1 * error[~mask].mean()
-        assert weighted.loss(images, mask).item() == pytest.approx(expected.item(), rel=1e-5)
-
-
-def test_a_mask_token_in_the_encoder_hides_pixels_as_well(shape, images):
-    model, mask = model_for(shape, mask_token_in_encoder=True), masks(shape)
-    spoilt = torch.where(model.space.hidden_pixels(mask), torch.rand(images.shape, generator=stream(1, "n")), images)
-    latents = model.encode(images, mask)
-    assert latents.shape[1] == 1 + mask.shape[1] and torch.equal(latents, model.encode(spoilt, mask))
-    before = model(images, mask)
-    with torch.no_grad():
-        model.mask_token.add_(1)
-    assert not torch.allclose(latents, model.encode(images, mask)) and not torch.allclose(before, model(images, mask))
-    assert not torch.allclose(model.encode(images)[:, 1:], latents[:, 1:]), "without a mask there is no token"
-
-
-def test_hidden_places_of_a_cross_attention_decoder_do_not_see_each_other(shape, images):
-    model, mask = model_for(shape, decoder="cross", decoder_depth=2), masks(shape)
-    latents, hidden = model.encode(images, mask), visible_indices(mask)[1]
-    whole = model.decode_hidden(latents, mask, hidden)
-    assert torch.allclose(model.decode_hidden(latents, mask, hidden[:, 1:]), whole[:, 1:], atol=1e-6), "one less asked, the others the same"
-    assert torch.allclose(take(model.decode(latents, mask), hidden), whole, atol=1e-6)
-    assert not torch.allclose(model.decode_hidden(latents + 1, mask, hidden), whole), "visible latents must matter"
-
-
-def test_a_share_of_the_hidden_patches_is_predicted_in_training(shape, images):
-    model, mask = model_for(shape, decoder="cross", predict_share=0.5), masks(shape)
-    ranks = torch.rand(mask.shape, generator=stream(0, "ranks"))
-    hidden = visible_indices(mask)[1]
-    count = max(1, int(0.5 * hidden.shape[1] + 0.5))
-    chosen = hidden.gather(1, ranks.gather(1, hidden).argsort(dim=1)[:, :count])
-    with torch.no_grad():
-        error = model.patch_errors(images, mask)
-        assert model.loss(images, mask, ranks).item() == pytest.approx(error.gather(1, chosen).mean().item(), rel=1e-5)
-        assert model.loss(images, mask).item() == pytest.approx(error[mask].mean().item(), rel=1e-5)
-        seen = Batch(images, mask, 5, stream(1, "noise")), Batch(images, mask, 5, stream(2, "noise"))
-        losses = [MODELS["mae"].make_step(model, StepSettings(0.0, 0.0)) for _ in seen]
-    assert losses[0](seen[0])["loss"] != losses[1](seen[1])["loss"], "which ones is drawn from the batch's generator"
-
-
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"predict_share": 0.5}, "needs decoder='cross'"),
-        ({"mask_token_in_encoder": True, "decoder": "cross"}, "goes with decoder='self'"),
-        ({"visible_weight": 0.1, "loss_on": "all"}, "goes with loss_on='hidden'"),
         ({"dim": 10}, "multiple of 4"),
         ({"dim": 12, "heads": 5}, "shared by 5 heads"),
     ],
 )
-def test_switches_that_do_not_go_together_are_refused(shape, options, message):
+def test_widths_that_do_not_go_together_are_refused(shape, options, message):
     with pytest.raises(ValueError, match=message):
         model_for(shape, **options)
 
@@ -204,16 +167,8 @@ def test_images_of_another_shape_are_refused(shape, images):
         model_for(shape)(images[:, :1].expand(-1, shape.channels + 1, -1, -1))
 
 
-@pytest.mark.parametrize("depth", [1, 3])
-def test_drop_path_leaves_out_whole_branches_and_keeps_their_mean(depth):
-    factors = drop_path(depth, 4000, 0.4, stream(0, "drop"))
-    rates = torch.linspace(0, 0.4, depth)
-    for layer in range(depth):
-        assert factors[layer][factors[layer] > 0].sub(1 / (1 - rates[layer])).abs().max() < 1e-6
-        assert factors[layer].mean().item() == pytest.approx(1, abs=0.05)
-        assert (factors[layer] == 0).float().mean().item() == pytest.approx(rates[layer].item(), abs=0.03)
-    model = Transformer(8, depth, 2)
-    initialise(model, stream(0, "w"))
-    x = torch.randn(3, 5, 8, generator=stream(0, "x"))
-    assert torch.allclose(model(x, keep=torch.ones(depth, 2, 3)), model(x), atol=1e-6)
-    assert torch.allclose(model(x, keep=torch.zeros(depth, 2, 3)), model.norm(x), atol=1e-6), "nothing but the input is left"
+def test_a_target_of_single_numbers_cannot_be_normalised():
+    from lib.pixels import Shape
+
+    with pytest.raises(ValueError, match="more than one number"):
+        model_for(Shape(1, 4, 4, (1, 1)), normalise_target=True)

@@ -7,19 +7,30 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from PIL import Image
 
 from lib import mapped
 from lib.data import cache, folder
 from lib.data.registry import Images, shared_images
 from lib.machine import nearest
-from lib.pixels import channel_statistics
+from lib.masking import Masks
+from lib.models.family import build
+from lib.pixels import Shape, channel_statistics
 from lib.streams import stream
+from lib.training import Recipe, train
 
 MB = 2**20
 
 
 def details(count: int) -> cache.Details:
-    return cache.Details(labels=[i % 2 for i in range(count)], classes=("a", "b"), variant="made", sha256="0", licence="", citation="")
+    return cache.Details(
+        labels=[i % 2 for i in range(count)],
+        classes=("a", "b"),
+        variant="made",
+        sha256="0",
+        licence="",
+        citation="",
+    )
 
 
 def made(count: int, side: int):
@@ -51,31 +62,40 @@ def test_a_mapped_set_is_the_set(both):
     one, other = channel_statistics(held.images), channel_statistics(far.images)
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     exact = held.images.double().div(255).transpose(0, 1).flatten(1)
-    assert torch.allclose(one[0].double(), exact.mean(1)) and torch.allclose(one[1].double(), exact.std(1, correction=0))
+    assert torch.allclose(one[0].double(), exact.mean(1)) and torch.allclose(
+        one[1].double(), exact.std(1, correction=0)
+    )
+
+
+SMALL = {
+    "dim": 8,
+    "depth": 1,
+    "heads": 2,
+    "decoder_dim": 8,
+    "decoder_depth": 1,
+    "decoder_heads": 2,
+}
+
+
+def trained(images: Images) -> list[torch.Tensor]:
+    """The parameters of a small model after two epochs."""
+    shape = Shape(3, 16, 16, (4, 4))
+    statistics = channel_statistics(images.images)
+    model = build("mae", SMALL, shape, *statistics, stream(0, "weights"))
+    masks = Masks("random", 0.75, shape.grid, seed=0)
+    recipe = Recipe(epochs=2, batch_size=8, augment="crop_flip")
+    train(model, images.images, images.images[:4], masks, recipe, seed=0)
+    return list(model.parameters())
 
 
 def test_training_does_not_notice(both):
-    from lib.models import MODELS, build
-    from lib.optim import StepSettings
-    from lib.pixels import Shape
-    from lib.training import Recipe, train
-
-    def trained(images: Images) -> list[torch.Tensor]:
-        options = {"dim": 8, "depth": 1, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
-        shape, statistics = Shape(3, 16, 16, (4, 4)), channel_statistics(images.images)
-        model = build("mae", options, shape, *statistics, stream(0, "weights"))
-        step = MODELS["mae"].make_step(model, StepSettings(1e-3, 0.0))
-
-        def mask(batch, generator, progress):
-            return torch.rand(batch, 16, generator=generator).argsort(dim=1) < 12
-
-        train(model, step, images.images, images.images[:4], mask, Recipe(epochs=2, batch_size=8, augment="crop_flip"), seed=0)
-        return list(model.parameters())
-
-    assert all(torch.equal(a, b) for a, b in zip(*map(trained, both), strict=True))
+    held, far = both
+    assert all(torch.equal(a, b) for a, b in zip(trained(held), trained(far), strict=True))
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the system decides when pages are given back")
+@pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere the system decides when pages are given back"
+)
 def test_memory_is_given_back(monkeypatch, tmp_path):
     monkeypatch.setattr(mapped, "IN_MEMORY", 0)
     (tmp_path / "bytes").write_bytes(bytes(64 * MB))
@@ -117,30 +137,50 @@ def test_what_a_kill_left_is_removed():
     left = file.with_name(f"{file.name}.123.tmp")
     left.write_bytes(b"half")
     file.unlink()
-    assert torch.equal(cache.cached("anything", made(3, 4)).images, found.images) and not left.exists()
+    assert (
+        torch.equal(cache.cached("anything", made(3, 4)).images, found.images) and not left.exists()
+    )
 
 
 def test_a_set_too_large_for_the_device_stays_where_it_is(monkeypatch):
     images = torch.zeros(10, 3, 4, 4, dtype=torch.uint8)
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * images.nbytes, 10**9))
-    assert nearest(images, torch.device("cuda")) is images and nearest(images, torch.device("cpu")) is images
+    assert (
+        nearest(images, torch.device("cuda")) is images
+        and nearest(images, torch.device("cpu")) is images
+    )
 
 
 def test_without_a_disk_images_stay_in_memory(monkeypatch, tmp_path):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setattr(cache, "FOLDER", tmp_path / "file" / "cache")
-    with pytest.warns(UserWarning, match="stay in memory.*cannot be written"):
+    with pytest.warns(UserWarning, match=r"stay in memory.*cannot be used"):
         found = cache.cached("anything", made(3, 4))
     assert found.images.shape == (3, 3, 4, 4) and found.labels.tolist() == [0, 1, 0]
 
 
 def test_a_full_disk_is_no_broken_picture(tmp_path):
-    from PIL import Image
-
+    """What fails while an image is kept is not taken for a fault of the picture."""
     Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
+    part = folder.Part(tmp_path, "train", [folder.Picture("", tmp_path / "a.png")], ())
 
     def full(array):
         raise OSError("no space left")
 
     with pytest.raises(OSError, match="no space left"):
-        folder.decode([("", tmp_path / "a.png")], (), None, "v", "l", "c", full)
+        folder.decode(part, None, full, variant="v", licence="l", citation="c")
+
+
+def test_a_file_that_shrinks_while_it_is_read_is_no_set(monkeypatch, tmp_path):
+    (tmp_path / "bytes").write_bytes(bytes(48))
+    monkeypatch.setattr(np, "fromfile", lambda *arguments: np.zeros(40, np.uint8))
+    with pytest.raises(ValueError):
+        mapped.stored(tmp_path / "bytes", (1, 3, 4, 4))
+
+
+def test_parts_are_the_set_in_order_and_hold_so_many_bytes(monkeypatch):
+    monkeypatch.setattr(mapped, "PART", 7 * 48)
+    images = torch.arange(20 * 48).remainder(251).to(torch.uint8).view(20, 3, 4, 4)
+    found = list(mapped.parts(images))
+    assert [len(part) for part in found] == [7, 7, 6]
+    assert torch.equal(torch.cat(found), images)

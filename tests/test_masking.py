@@ -1,9 +1,11 @@
+"""Every strategy hides exactly as many patches as asked for, by its generator alone."""
+
 import pytest
 import torch
 from scipy.ndimage import label
 
 from lib import masking
-from lib.masking import STRATEGIES, draw, hidden_count
+from lib.masking import STRATEGIES, Masks, draw, hidden_count
 from lib.streams import stream
 
 GRIDS = [(4, 4), (8, 8), (7, 7), (2, 8), (5, 6)]
@@ -53,7 +55,8 @@ def test_a_summary_is_one_sentence(name):
 
 
 def test_half_is_rounded_up_and_never_truncated():
-    assert [hidden_count(tokens, 0.75) for tokens in (6, 10, 49)] == [5, 8, 37]  # int() gives 4, 7, 36; round() 4, 8, 37
+    found = [hidden_count(tokens, 0.75) for tokens in (6, 10, 49)]
+    assert found == [5, 8, 37]  # int() gives 4, 7, 36; round() 4, 8, 37
     assert hidden_count(100, 0.9) == 90
 
 
@@ -103,10 +106,48 @@ def test_what_cannot_be_drawn_is_refused(name, ratio, message):
         many(name, (4, 4), ratio)
 
 
-def test_a_strategy_that_hides_a_wrong_number_is_caught(monkeypatch):
-    wrong = masking.Strategy(
-        "wrong", lambda batch, grid, *_: torch.ones(batch, grid[0] * grid[1], dtype=torch.bool), "W.", (0.0, 1.0), False
-    )
-    monkeypatch.setitem(STRATEGIES, "wrong", wrong)
+def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
+    @masking.strategy(moves=False)
+    def wrong(batch, grid, hidden, generator, scores=None, progress=None):
+        """Everything."""
+        return torch.ones(batch, grid[0] * grid[1], dtype=torch.bool)
+
     with pytest.raises(RuntimeError, match="did not hide exactly 8 of 16"):
         many("wrong", (4, 4), 0.5)
+
+
+@pytest.fixture
+def registry(monkeypatch):
+    """Strategies of a test are gone after it."""
+    monkeypatch.setattr(masking, "STRATEGIES", dict(STRATEGIES))
+
+
+def test_the_masks_of_a_training_follow_from_seed_and_step_alone():
+    masks = Masks("random", 0.75, (4, 4), seed=3)
+    expected = draw("random", batch=6, grid=(4, 4), ratio=0.75, generator=stream(3, "mask/120"))
+    masks(6, 119, 0.1)  # what was drawn before makes no difference
+    assert torch.equal(masks(6, 120, 0.5), expected)
+    assert not torch.equal(masks(6, 121, 0.5), expected)
+    assert not torch.equal(Masks("random", 0.75, (4, 4), seed=4)(6, 120, 0.5), expected)
+
+
+def test_the_masks_of_validation_are_fixed_and_no_steps():
+    masks = Masks("random", 0.75, (4, 4), seed=3)
+    fixed = masks.validation(6)
+    expected = draw("random", batch=6, grid=(4, 4), ratio=0.75, generator=stream(3, "validation"))
+    assert torch.equal(fixed, expected) and torch.equal(fixed, masks.validation(6))
+
+
+def test_a_scheduled_strategy_hears_how_far_training_is(registry):
+    heard = []
+
+    @masking.strategy()
+    def scheduled(batch, grid, hidden, generator, scores=None, progress=None):
+        """Random ones."""
+        heard.append(progress)
+        return masking.random(batch, grid, hidden, generator)
+
+    masks = Masks("scheduled", 0.5, (4, 4), seed=0)
+    masks(2, 7, 0.25)
+    masks.validation(2)
+    assert heard == [0.25, 1.0]

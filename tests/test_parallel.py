@@ -1,113 +1,162 @@
-"""Several processes train what one would: same curves, same reading, states that pass from one number to another."""
+"""Several processes train what one would: same curves, same reading, states that pass between them."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import parallel_runs
 import pytest
+from families import TRAINED
 
-from lib import worker
-from lib.experiment import run
-from lib.locks import only_one
-from lib.settings import Execution, Experiment
+from lib.feed import ALONE
+from lib.files import ROOT, only_one
+from lib.run import jobs, worker
+from lib.run.experiment import run
+from lib.run.settings import Execution, Experiment
+from lib.run.states import States
 from lib.training import Recipe
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """What one process, and what three, have made of the same trainings."""
+    """What one process, two and three have made of the same trainings."""
     out = tmp_path_factory.mktemp("parallel")
     parallel_runs.main(out)
     begin(out / "states")
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3"]
-    done = subprocess.run([*torchrun, parallel_runs.__file__, str(out)], capture_output=True, text=True, timeout=1800)
-    assert done.returncode == 0, done.stderr[-3000:]
-    return tuple(json.loads((out / f"{count}.json").read_text()) for count in (1, 3))
+    for count in (2, 3):
+        torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+        torchrun += ["--nproc-per-node", str(count), parallel_runs.__file__, str(out)]
+        environment = os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            torchrun, capture_output=True, text=True, timeout=1800, env=environment
+        )
+        assert done.returncode == 0, done.stderr[-3000:]
+    return {count: json.loads((out / f"{count}.json").read_text()) for count in (1, 2, 3)}
+
+
+class Killed(Exception):
+    pass
 
 
 def begin(place: Path) -> None:
     """One process trains seven steps, saves, and is killed."""
+    kept = States(place, parallel_runs.BEGUN, every=0.0)
 
-    class Killed(Exception):
-        pass
-
-    def stop(step, total, row):
-        if step >= 7:
+    def watch(state) -> None:
+        if state.step == 7:
+            kept.save(state)
             raise Killed
 
     with pytest.raises(Killed):
-        parallel_runs.training("mae", run="begun by one", folder=place, save_every=0.0, progress=stop)
+        parallel_runs.training("mae", watch=watch)
 
 
 def curves(history):
-    return [value for row in history for name, value in row.items() if "loss" in name or name in ("discriminator", "generator")]
+    """The losses of a history, one after another."""
+    numbers = ("step", "learning_rate")
+    return [value for row in history for name, value in row.items() if name not in numbers]
 
 
-@pytest.mark.parametrize("name", parallel_runs.OPTIONS)
-def test_processes_and_parts_of_a_batch_do_not_change_the_curve(runs, name):
-    """Shares of 16 and of the last 5 images are uneven for three processes, and for three parts of a share."""
-    one, three = runs
-    assert three["processes"] == 3 and len(curves(one[name])) >= 12
-    assert curves(one[f"{name}, accumulated"]) == pytest.approx(curves(one[name]), rel=1e-5)
-    assert curves(three[name]) == pytest.approx(curves(one[name]), rel=1e-4)
-    assert curves(three[f"{name}, accumulated"]) == pytest.approx(curves(one[name]), rel=1e-4)
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("count", [2, 3])
+def test_processes_and_parts_of_a_batch_do_not_change_the_curve(runs, name, count):
+    """Shares of 16 and of the last 5 images are uneven for three, and for three parts of a share."""
+    one, several = runs[1], runs[count]
+    assert several["processes"] == count and len(curves(one[name])) >= 12
+    assert curves(one[f"{name}, accumulated"]) == pytest.approx(curves(one[name]), rel=1e-4)
+    assert curves(several[name]) == pytest.approx(curves(one[name]), rel=1e-4)
+    assert curves(several[f"{name}, accumulated"]) == pytest.approx(curves(one[name]), rel=1e-4)
 
 
-def test_no_image_is_read_twice_and_none_is_left_out(runs):
-    one, three = runs
-    assert sorted(three["keep"]) == list(range(53)) == sorted(one["keep"])
-    assert len(three["drop"]) == 48 == len(set(three["drop"])) and set(three["drop"]) == set(one["drop"]), "three whole batches"
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("count", [2, 3])
+def test_several_processes_equal_themselves_bit_for_bit(runs, name, count):
+    assert runs[count][name] == runs[count][f"{name}, again"]
 
 
-def test_a_state_of_one_process_is_continued_by_three(runs):
-    one, three = runs
-    assert curves(three["continued"]) == pytest.approx(curves(one["mae"]), rel=1e-4)
-    assert three["states"][-1] == 12, "the last state is the end of training, written by one process"
+@pytest.mark.parametrize("count", [2, 3])
+def test_no_image_is_read_twice_and_none_is_left_out(runs, count):
+    one, several = runs[1], runs[count]
+    assert sorted(several["keep"]) == list(range(53)) == sorted(one["keep"])
+    assert len(several["drop"]) == 48 == len(set(several["drop"])), "three whole batches"
+    assert set(several["drop"]) == set(one["drop"])
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_a_state_of_one_process_is_continued_by_several(runs, count):
+    assert curves(runs[count]["continued"]) == pytest.approx(curves(runs[1]["mae"]), rel=1e-4)
+    assert runs[count]["states"][-1] == 12, "the end of training, written by one process"
+
+
+@pytest.mark.parametrize("count", [0, 1, 5, 16])
+def test_alone_a_process_has_every_row(count):
+    assert ALONE.rows(count) == slice(0, count)
 
 
 SMALL = {
-    "dataset": "digits", "subset": 60, "patch_size": 2, "model": "autoencoder", "options": {"hidden": (8,), "latent": 3},
-    "evaluate_images": 12, "probe_images": 60, "test_masks": ("random@0.75",),
-}  # fmt: skip
+    "dataset": "digits",
+    "subset": 60,
+    "patch_size": 2,
+    "model": "autoencoder",
+    "options": {"hidden": (8,), "latent": 3},
+    "evaluate_images": 12,
+    "probe_images": 60,
+    "test_masks": ("random@0.75",),
+}
+
+
+def execution(place, **changes):
+    return Execution(output=str(place), scale="standard", progress=False, **changes)
 
 
 def test_a_notebook_can_ask_for_two_processes(tmp_path):
-    """The whole way: a job file, torchrun as a subprocess, a record by process 0, weights read back."""
+    """The whole way: a job, torchrun, a record by process 0, weights read back."""
     asked = Experiment(**SMALL, recipe=Recipe(epochs=2, batch_size=16, evaluations=2))
-    done = [run(asked, Execution(output=str(tmp_path / str(n)), scale="standard", processes=n, progress=False)) for n in (1, 2)]
-    assert done[0].record.key == done[1].record.key, "how many processes train is not part of what was run"
-    assert done[1].record.provenance.machine["processes"] == 2
-    assert [row["validation_loss"] for row in done[1].record.history] == pytest.approx(
-        [row["validation_loss"] for row in done[0].record.history], rel=1e-4
-    )
-    assert done[1].value("random@0.75/psnr_hidden") == pytest.approx(done[0].value("random@0.75/psnr_hidden"), rel=1e-3)
-    again = run(asked, Execution(output=str(tmp_path / "2"), scale="standard", processes=2, progress=False))
-    assert again.record == done[1].record and again.model is not None
+    one, two = (run(asked, execution(tmp_path / str(n), processes=n)) for n in (1, 2))
+    assert one.record.key == two.record.key, "how many train is not part of what was run"
+    assert two.record.provenance.machine["processes"] == 2
+    losses = [[row["validation_loss"] for row in done.record.history] for done in (one, two)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+    name = "random@0.75/psnr_hidden"
+    assert two.value(name) == pytest.approx(one.value(name), rel=1e-3)
+    again = run(asked, execution(tmp_path / "2", processes=2))
+    assert again.record == two.record and again.model is not None
 
 
 def test_a_job_given_again_is_not_repeated_and_not_shared(tmp_path, capsys):
     asked = Experiment(**SMALL, recipe=Recipe(epochs=1, batch_size=16))
-    how = Execution(output=str(tmp_path), scale="standard", progress=False)
-    job = worker.write_job(asked, how)
+    how = execution(tmp_path)
+    job = jobs.write_job(asked, how)
     with only_one(how.checkpoints(asked.key)):
-        assert worker.main(job) == 1 and "another process does this run" in capsys.readouterr().err
+        assert worker.main(job) == 1
+    assert "another process does this run" in capsys.readouterr().err
     assert worker.main(job) == 0 and capsys.readouterr().out == ""
-    assert worker.main(job) == 0 and "it is done: digits_autoencoder_" in capsys.readouterr().out
+    assert worker.main(job) == 0
+    assert "it is done: digits_autoencoder_" in capsys.readouterr().out
 
 
 def test_an_error_of_a_process_reaches_the_notebook(tmp_path, monkeypatch):
-    """What the first process leaves beside the job is what the caller raises; here one process stands for two."""
-    asked = Experiment(**SMALL | {"patch_size": 3}, recipe=Recipe(epochs=2, batch_size=16))
+    """What the first process leaves beside the job is what the caller raises.
+
+    Here one process stands for two, and the error is one that only training finds.
+    """
+    recipe = Recipe(epochs=2, batch_size=16).model_copy(update={"learning_rate": 1e30})
+    asked = Experiment(**SMALL).model_copy(update={"recipe": recipe})
     start = subprocess.run
 
     def in_this_process(command, **options):
         if "--nproc-per-node" not in command:  # git, for the provenance
             return start(command, **options)
-        assert command[-2] == "--held" and command[command.index("--nproc-per-node") + 1] == "2"
-        return subprocess.CompletedProcess(command, worker.main(Path(command[-1]), held=True), stdout="")
+        assert command[-2] == "--held"
+        assert command[command.index("--nproc-per-node") + 1] == "2"
+        monkeypatch.setattr(jobs, "read_job", lambda file: (asked, how))
+        monkeypatch.setattr(worker, "read_job", lambda file: (asked, how))
+        status = worker.main(Path(command[-1]), held=True)
+        return subprocess.CompletedProcess(command, status, stdout="")
 
-    monkeypatch.setattr(worker.subprocess, "run", in_this_process)
-    with pytest.raises(worker.WorkerFailed, match="3x3 do not tile images of 8x8"):
-        run(asked, Execution(output=str(tmp_path), scale="standard", processes=2, progress=False))
+    how = execution(tmp_path, processes=2)
+    monkeypatch.setattr(jobs.subprocess, "run", in_this_process)
+    with pytest.raises(jobs.WorkerFailed, match=r"became (nan|inf)"):
+        run(asked, how)

@@ -1,3 +1,5 @@
+"""Patches hold the pixels of images in a stated order, and give them back."""
+
 import pytest
 import torch
 
@@ -10,7 +12,8 @@ def test_unpatchify_inverts_patchify(images, shape):
 
 def test_a_patch_holds_its_own_pixels_in_reading_order():
     image = torch.arange(16.0).reshape(1, 1, 4, 4)
-    assert patchify(image, (2, 2))[0].tolist() == [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    expected = [[0, 1, 4, 5], [2, 3, 6, 7], [8, 9, 12, 13], [10, 11, 14, 15]]
+    assert patchify(image, (2, 2))[0].tolist() == expected
 
 
 def test_channels_come_last_within_a_patch():
@@ -32,11 +35,20 @@ def test_sizes_that_do_not_fit_are_refused():
 
 
 def test_visible_and_hidden_indices_part_the_tokens():
-    visible, hidden = visible_indices(torch.tensor([[True, False, True, False], [False, False, True, True]]))
+    mask = torch.tensor([[True, False, True, False], [False, False, True, True]])
+    visible, hidden = visible_indices(mask)
     assert visible.tolist() == [[1, 3], [0, 1]]
     assert hidden.tolist() == [[0, 2], [2, 3]]
 
 
+def test_indices_ascend_among_many_tokens(generator):
+    """An unstable sort would keep the order of few by chance."""
+    mask = torch.rand(1, 5000, generator=generator) < 0.5
+    visible, hidden = visible_indices(mask)
+    assert (visible.diff() > 0).all() and (hidden.diff() > 0).all()
+    assert not mask[0, visible[0]].any() and mask[0, hidden[0]].all()
+
+
 def test_unequal_counts_in_a_batch_are_refused():
-    with pytest.raises(ValueError, match="equally many"):
+    with pytest.raises(ValueError, match=r"equally many patches, got counts \[0, 1\]"):
         visible_indices(torch.tensor([[True, False], [False, False]]))

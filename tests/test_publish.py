@@ -1,9 +1,23 @@
-"""What is published is what the committed records say."""
+"""What is published is what the committed records say, and a mean is taken over seeds alone."""
 
+import json
+import math
+
+import pandas as pd
 import pytest
 
-from lib import publish, records
-from lib.paths import REPORTS, ROOT
+from engine import publish
+from lib.files import REPORTS, ROOT
+from lib.models.family import MODELS
+from lib.run import records
+from lib.run.experiment import run
+from lib.run.settings import Execution, Experiment
+from lib.training import Recipe
+
+PAGE = f"# A title\n\n{publish.START}\n\nold\n\n{publish.END}\n\nmore\n"
+
+
+# --- what is committed
 
 
 @pytest.mark.parametrize("scale", publish.SCALES)
@@ -13,110 +27,193 @@ def test_published_tables_are_those_of_the_committed_records(scale):
 
 
 def test_the_readme_shows_the_published_tables():
-    text = (ROOT / "README.md").read_text()
-    assert publish.START in text and publish.END in text
+    text = publish.README.read_text()
     assert text == publish.readme(text)
 
 
 def test_the_page_on_speed_shows_the_committed_benchmarks():
     text = publish.SPEED.read_text()
-    assert publish.START in text and publish.END in text and text == publish.speed(text)
-
-
-def test_what_the_readme_says_of_few_labels_holds_in_the_published_table():
-    frame = publish.views()[publish.FEW_LABELS].set_index(["data", "training"])
-    shares = ["1 % of labels", "10 % of labels", "100 % of labels"]
-    accuracy = frame[shares].map(lambda text: float(text.split()[0]))
-    mnist = accuracy.loc["mnist"]
-    masked, others = mnist.loc["pre-trained 5 epochs, random 75%"], mnist.filter(regex="not masked|scratch|Raw", axis=0)
-    steps_of_both = publish.views()[publish.GAINS].set_index(["data", "minus"]).loc[("mnist", "from scratch, 9 epochs"), shares]
-    low, *rest = (mean - half for mean, half in (map(float, text.split(" ± ")) for text in steps_of_both))
-    assert (masked[shares[0]] > others[shares[0]] + 0.08).all() and low > 0.09 and max(rest) < 0
-    assert (mnist.loc["pre-trained 5 epochs, not masked"] < mnist.loc["from scratch, 4 epochs"]).all()
-    gains = publish.views()[publish.GAINS].set_index(["data", "minus"]).loc[publish.MAIN["data"]]
-    scratch, plain = (
-        [tuple(map(float, text.split(" ± "))) for text in gains.loc[name, shares]]
-        for name in ("from scratch, 20 epochs", "pre-trained 15 epochs, not masked")
-    )
-    assert scratch[0][0] == pytest.approx(0.04, abs=0.005) and scratch[0][0] > scratch[0][1] and scratch[2][0] < -scratch[2][1]
-    assert abs(plain[0][0]) < plain[0][1] and plain[1][0] < -plain[1][1]
-    assert (
-        accuracy.loc[publish.MAIN["data"]].loc["pre-trained 15 epochs, not masked"][shares[2]]
-        < accuracy.loc[publish.MAIN["data"]].loc["from scratch, 20 epochs"][shares[2]]
-    )
-    for data, short, long in ((publish.MAIN["data"], 15, 60), ("cifar10-jpeg", 5, 20), ("mnist", 5, 20)):
-        masked = [accuracy.loc[data].loc[f"pre-trained {epochs} epochs, random 75%"] for epochs in (short, long)]
-        assert (masked[1][shares[:2]] > masked[0][shares[:2]]).all()
-        longest = {publish.MAIN["data"]: 35, "cifar10-jpeg": 9}.get(data)
-        assert longest is None or accuracy.loc[data][shares[2]].idxmax() == f"from scratch, {longest} epochs"
-
-
-def test_gains_are_the_differences_of_the_published_means_with_intervals_of_their_own():
-    """The mean of paired differences is the difference of the means; its interval is not that of either."""
-    means = publish.tables.read_published()
-    means = means[means["split"] == "test"].set_index(["data", "training", "measure"])["mean"]
-    frame = publish.gains()
-    assert (frame["seeds"] >= 3).all() and {"from scratch, 9 epochs", "Raw pixels, linear classifier"} < set(frame["minus"])
-    for _, row in frame.iterrows():
-        for share in (0.01, 0.1, 1):
-            name = f"finetune_accuracy@{share:g}"
-            gain = means[row["data"], row["training"], name] - means[row["data"], row["minus"], name]
-            assert float(row[f"{100 * share:g} % of labels"].split()[0]) == pytest.approx(gain, abs=6e-4)
-
-
-@pytest.mark.parametrize("changes, fair", [({}, True), ({"epochs": 20}, False), ({"mask_ratio": 0.75}, False), ({"epochs": 0, "tuned": 4}, True),
-                                           ({"epochs": 0, "tuned": 9}, True), ({"epochs": 0, "tuned": 24}, False)])  # fmt: skip
-def test_gains_are_over_opponents_of_the_same_length(changes, fair):
-    masked = {"model": "mae", "mask_ratio": 0.75, "recipe": {"epochs": 5}, "fine_tune": {"epochs": 4}}
-    given = {"epochs": 5, "tuned": 4, "mask_ratio": 0.0} | changes
-    other = {
-        "model": "mae",
-        "mask_ratio": given["mask_ratio"],
-        "recipe": {"epochs": given["epochs"]},
-        "fine_tune": {"epochs": given["tuned"]},
-    }
-    assert publish.opposed(masked, other) is fair and not publish.opposed(other, masked)
-
-
-def test_bf16_learns_what_float32_learns():
-    """Over three seeds, the loss on validation images after the same steps."""
-    pairs = publish.precisions()
-    masked = pairs[pairs["training"] == "ViT-MAE, random 75%"]
-    assert masked.groupby("data")["seed"].nunique().max() >= 3
-    assert masked["difference"].str.rstrip("%").astype(float).abs().max() < 1
+    assert text == publish.speed(text)
 
 
 def test_committed_records_are_whole_and_hold_no_path():
     for scale in publish.SCALES:
         for file in sorted((REPORTS / "results" / scale).glob("*.json")):
             record = records.read(file)
-            assert record.scale == scale and file.stem == record.name
+            assert record.scale == scale
+            assert file.stem == record.name
             assert '"/' not in record.model_dump_json(), "no value is an absolute path"
-            if any("/" in name for name in record.metrics["test"]):
-                rows = records.read_images(file, record)
-                name = next(name for name in record.metrics["test"] if name.endswith("psnr_hidden"))
-                chosen = rows[(rows["split"] == "test") & (rows["mask"] == name.split("/")[0])]
-                assert len(chosen) == record.metrics["test"][name].n
+            records.read_images(file, record)
 
 
-def published(measure):
-    from lib import tables
+# --- what is made of records
 
-    table = tables.read_published()
-    table = table[(table["split"] == "test") & (table["measure"] == measure) & (table["data"] == publish.MAIN["data"])]
-    table = table[table["epochs"].isin(publish.MAIN["epochs"])]
-    return table.set_index("training")["mean"]
+SMALL = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe_images": 40}
+MASKS = ("random@0.75", "block@0.75", "grid@0.75")
+VIT = {"dim": 8, "depth": 1, "heads": 2, "decoder_dim": 8, "decoder_depth": 1, "decoder_heads": 2}
 
 
-def test_the_sentences_of_the_readme_hold_in_the_published_table():
-    probe, psnr, ssim = (published(name) for name in ("probe_accuracy", "random@0.75/psnr_hidden", "random@0.75/ssim_hidden"))
-    masked, plain, raw = "ViT-MAE, random 75%", "ViT-MAE, not masked", "Raw pixels"
-    assert probe[plain] <= probe["ViT-MAE, random 75%, untrained"] + 0.01 and probe[masked] > probe[plain] + 0.05
-    assert psnr[masked] - psnr["Autoencoder (MLP), random 75%"] < 0.6 and probe["Autoencoder (MLP), random 75%"] - probe[raw] < 0.05
-    assert psnr[masked] > psnr["Biharmonic inpainting"] and ssim.idxmax() == "Biharmonic inpainting"
-    strategies = {name: f"ViT-MAE, {name} 75%" for name in ("random", "block", "grid")}
-    for name, row in strategies.items():
-        gaps = published(f"{name}@0.75/psnr_hidden")
-        assert max(strategies.values(), key=lambda other: gaps[other]) == row
-    worth = [probe[row] for row in strategies.values()]
-    assert max(worth) - min(worth) < 0.02
+def vit(seed: int, epochs: int = 1, **changes) -> Experiment:
+    given = {"options": VIT, "recipe": Recipe(epochs=epochs), "test_masks": MASKS} | changes
+    return Experiment(model="mae", patch_size=2, seed=seed, **SMALL, **given)
+
+
+@pytest.fixture(scope="module")
+def reports(tmp_path_factory):
+    """A folder of real records: three seeds of a ViT-MAE, others that must not join them."""
+    place = tmp_path_factory.mktemp("reports")
+    asked = [vit(seed) for seed in (0, 1, 2)]
+    asked += [vit(0, epochs=2), vit(3, recipe=Recipe(epochs=1, learning_rate=0.01))]
+    asked += [Experiment(model=name, **SMALL) for name in ("mean_fill", "raw_pixels")]
+    how = Execution(output=str(place), scale="standard", threads=1, progress=False)
+    for one in asked:
+        run(one, how, need_model=False)
+    return place
+
+
+@pytest.fixture
+def published(reports, monkeypatch):
+    """The table of these records, as a reader of the file gets it."""
+    monkeypatch.setattr(publish, "REPORTS", reports)
+    publish.write(reports / "tables" / "standard.csv", publish.table("standard"))
+    return publish.read_table()
+
+
+def of_vit(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame[frame["training"].str.startswith("ViT-MAE")]
+
+
+def test_a_mean_is_over_seeds_and_nothing_else(published, reports):
+    """Another learning rate with a seed that nobody else has would pass for a fourth seed."""
+    found = published[(published["split"] == "test") & (published["measure"] == "probe_accuracy")]
+    assert of_vit(found)["seeds"].tolist() == [3, 1, 1]
+    three = of_vit(found).iloc[0]
+    values = [
+        record.value("probe_accuracy")
+        for record in records.read_all(reports / "results" / "standard")
+        if record.parameters["recipe"] == vit(0).recipe.model_dump(mode="json")
+        and record.model.family == "mae"
+    ]
+    assert len(values) == 3
+    assert three["mean"] == pytest.approx(sum(values) / 3, abs=1e-4)
+    spread = math.sqrt(sum((value - three["mean"]) ** 2 for value in values) / 2)
+    assert three["half_width"] == pytest.approx(4.3027 * spread / math.sqrt(3), abs=1e-3)
+
+
+def test_rows_that_would_read_alike_say_what_differs(published):
+    labels = of_vit(published).drop_duplicates("configuration").set_index("epochs")["training"]
+    assert labels[2] == "ViT-MAE, random 75%", "told from the others by its epochs"
+    one, other = sorted(labels[1])
+    assert one.endswith(", recipe.learning_rate 0.0015")
+    assert other.endswith(", recipe.learning_rate 0.01")
+
+
+def test_other_images_under_the_same_name_are_another_configuration(reports):
+    first, second, *_ = records.read_all(reports / "results" / "standard")
+    moved = second.data.model_copy(update={"sha256": second.data.sha256 | {"test": "others"}})
+    same = first.model_copy(update={"parameters": first.parameters | {"seed": 7}})
+    other = same.model_copy(update={"data": first.data.model_copy(update={"sha256": moved.sha256})})
+    assert set(publish.summary([first, same])["seeds"]) == {2}
+    assert set(publish.summary([first, other])["seeds"]) == {1}
+
+
+def test_one_seed_measured_twice_is_refused(reports):
+    (first, *_) = records.read_all(reports / "results" / "standard")
+    with pytest.raises(ValueError, match="one seed was measured twice"):
+        publish.summary([first, first])
+
+
+def test_a_measure_that_one_seed_lacks_is_left_out(reports):
+    (first, *_) = records.read_all(reports / "results" / "standard")
+    name = next(iter(first.metrics["test"]))
+    gone = {split: dict(measures) for split, measures in first.metrics.items()}
+    gone["test"][name] = records.Measure(value=None, n=3)
+    parameters = first.parameters | {"seed": 7}
+    other = first.model_copy(update={"metrics": gone, "parameters": parameters})
+    frame = publish.summary([first, other])
+    assert name not in set(frame[frame["split"] == "test"]["measure"])
+    assert name in set(frame[frame["split"] == "validation"]["measure"])
+
+
+@pytest.mark.usefixtures("published")
+def test_every_row_shows_its_data_its_epochs_its_seeds_and_its_images():
+    shown = publish.views()
+    assert list(shown) == [publish.FAMILIES, publish.STRATEGIES]
+    for frame in shown.values():
+        assert list(frame.columns)[: len(publish.ABOUT)] == publish.ABOUT
+        assert (frame["data"] == "digits, 60 training images").all()
+        assert not frame.duplicated(publish.ABOUT).any()
+    families = shown[publish.FAMILIES].set_index("training")
+    fills = families.loc[MODELS["mean_fill"].label]
+    knows = families.loc[MODELS["raw_pixels"].label]
+    assert (fills["images filled"], fills["images probed"], fills["linear probe"]) == (10, "", "")
+    assert knows["images filled"] == ""
+    assert knows["images probed"] > 10, "features are tested on all images"
+    assert set(shown[publish.STRATEGIES]["epochs"]) == {1, 2}
+    assert shown[publish.STRATEGIES]["training"].str.startswith("ViT-MAE").all()
+
+
+@pytest.mark.usefixtures("published")
+def test_pages_show_the_tables_between_their_markers():
+    text = publish.readme(PAGE)
+    assert text == publish.readme(text)
+    assert text.startswith(PAGE[: PAGE.index("old")])
+    assert text.endswith("more\n")
+    assert "old" not in text
+    assert f"**{publish.FAMILIES}**\n\n| data | training | epochs | seeds |" in text
+    assert " ± " in text
+
+
+def test_a_page_without_a_place_for_tables_is_refused():
+    with pytest.raises(ValueError, match="no place for tables"):
+        publish.readme("# A title\n")
+
+
+def test_where_nothing_is_published_a_line_says_so_and_no_table_is_empty(tmp_path, monkeypatch):
+    monkeypatch.setattr(publish, "REPORTS", tmp_path)
+    monkeypatch.setattr(publish, "BENCH", tmp_path)
+    assert publish.views() == {}
+    for page in (publish.readme(PAGE), publish.speed(PAGE)):
+        assert publish.NOTHING in page
+        assert "|" not in page
+
+
+def test_a_view_without_a_row_is_not_shown(published, monkeypatch):
+    monkeypatch.setattr(
+        publish, "read_table", lambda: published[published["model"] == "raw_pixels"]
+    )
+    assert list(publish.views()) == [publish.FAMILIES]
+
+
+def test_stale_records_are_left_out_and_named(published, reports, monkeypatch, capsys, tmp_path):
+    assert "mae" in set(published["model"])
+    newer = MODELS["mae"].__class__(**vars(MODELS["mae"]) | {"version": 99})
+    monkeypatch.setitem(MODELS.entries, "mae", newer)
+    monkeypatch.setattr(publish, "README", tmp_path / "README.md")
+    monkeypatch.setattr(publish, "SPEED", tmp_path / "speed.md")
+    for file in (publish.README, publish.SPEED):
+        file.write_text(PAGE)
+    publish.main()
+    said = capsys.readouterr().out
+    assert "5 stale records of scale standard are left out" in said
+    assert set(publish.read_table()["model"]) == {"mean_fill", "raw_pixels"}
+    assert "ViT-MAE, random" not in publish.README.read_text()
+
+
+def test_a_table_of_records_that_are_gone_goes_too(tmp_path, monkeypatch, capsys):
+    for name in ("README", "SPEED"):
+        (tmp_path / name).write_text(PAGE)
+        monkeypatch.setattr(publish, name, tmp_path / name)
+    monkeypatch.setattr(publish, "REPORTS", tmp_path)
+    publish.write(tmp_path / "tables" / "standard.csv", "data\n")
+    publish.main()
+    assert not (tmp_path / "tables" / "standard.csv").exists()
+    assert "there is no record to publish" in capsys.readouterr().out
+    assert publish.NOTHING in (tmp_path / "README").read_text()
+
+
+def test_benchmarks_are_shown_with_their_machine():
+    found = json.loads((ROOT / "reports" / "results" / "bench" / "cpu.json").read_text())
+    text = publish.speed_table("cpu", found)
+    assert text.count("\n| ") == len(found["rows"]) + 2
+    assert found["machine"]["processor"] in text

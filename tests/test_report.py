@@ -5,68 +5,91 @@ import os
 import shutil
 
 import checkout
+import pandas as pd
 import pytest
 
-from lib import notebooks
+from engine import notebooks, publish, report
 from lib.files import replace_file
+from lib.run import records
+from lib.run.experiment import run
+from lib.run.settings import Execution, Experiment
 
+OUTPUT = "execution = {}"
 DRAW = """
 from pathlib import Path
-from lib.paths import resolve
-shelf = resolve(output) / 'figures' / 'quick'
+shelf = Path(execution["output"]) / "figures" / "quick"
 shelf.mkdir(parents=True)
-(shelf / '01-a.json').write_text('{"alt": "an \\\\"alt\\\\"", "caption": "<script>alert(1)</script>"}')
-(shelf / '01-a.svg').write_text('<svg/>')
+about = '{"alt": "an \\\\"alt\\\\"", "caption": "<script>alert(1)</script>"}'
+(shelf / "01-a.json").write_text(about)
+(shelf / "01-a.svg").write_text("<svg/>")
 """
+STAMP = '{{"label": "a notebook", "seconds": {seconds}, "records": []}}'
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """A checkout of three small notebooks after `make report`: one that fails, one that is good, and one that was run before."""
+    """A checkout after `make report`: a notebook that fails, a good one, one that was run before."""
     place = checkout.make(tmp_path_factory.mktemp("checkout with a space"))
-    checkout.write_notebook(place, "01_bad", "output = ''", "raise ValueError('a <b>bold</b> error')", title="What is bad?")
-    checkout.write_notebook(place, "02_good", "output = ''", DRAW, title="What is good & <i>why</i>?")
-    done = checkout.write_notebook(place, "03_done", "output = ''", "raise ValueError('not run again')", title="What was done?")
+    error = "raise ValueError('a <b>bold</b> error')"
+    checkout.write_notebook(place, "01_bad", OUTPUT, error, title="What is bad?")
+    checkout.write_notebook(place, "02_good", OUTPUT, DRAW, title="What is good & <i>why</i>?")
+    again = "raise ValueError('not run again')"
+    done = checkout.write_notebook(place, "03_done", OUTPUT, again, title="What was done?")
     with pytest.MonkeyPatch.context() as patch:
         in_checkout(patch, place)
         stamp = notebooks.stamp_of(done)
         replace_file(notebooks.EXECUTED / done.name, lambda aside: shutil.copy(done, aside))
-    replace_file(stamp, lambda aside: aside.write_text('{"label": "03_done", "seconds": 7.0, "records": []}'))
+    replace_file(stamp, lambda aside: aside.write_text(STAMP.format(seconds=7.0)))
     os.utime(stamp, (4e9, 4e9))  # a clock that has jumped back since
-    return place, checkout.command(place, "-m", "lib.engine")
+    return place, checkout.command(place, "-m", "engine.snakemake")
 
 
 def in_checkout(patch, place):
     """Paths of `notebooks` lead into a checkout."""
-    folders = {"ROOT": place, "NOTEBOOKS": place / "notebooks", "REPORTS": place / "reports", "EXECUTED": place / "reports" / "notebooks"}
-    for name, folder in folders.items():
-        patch.setattr(notebooks, name, folder)
+    patch.setattr(notebooks, "ROOT", place)
+    patch.setattr(notebooks, "NOTEBOOKS", place / "notebooks")
+    patch.setattr(notebooks, "REPORTS", place / "reports")
+    patch.setattr(notebooks, "EXECUTED", place / "reports" / "notebooks")
 
 
 def test_a_failed_notebook_does_not_stop_the_others_and_is_shown(place):
     place, done = place
-    assert done.returncode == 1 and "02_good: done in" in done.stdout
-    assert "01_bad: FAILED" in done.stdout and "ValueError" in done.stdout
+    assert done.returncode == 1, done.stderr
+    assert "02_good: done in" in done.stdout
+    assert "01_bad: FAILED" in done.stdout
+    assert "ValueError" in done.stdout
     page = (place / "reports" / "index.html").read_text()
-    assert "This notebook failed." in page and "cell 2" in page and "ValueError: a &lt;b&gt;bold" in page
+    assert "This notebook failed." in page
+    assert "cell 2" in page
+    assert "ValueError: a &lt;b&gt;bold" in page
+    assert checkout.command(place, "-m", "engine.report").returncode == 1, "the page alone too"
 
 
 def test_the_page_is_inert_and_self_contained(place):
     page = (place[0] / "reports" / "index.html").read_text()
-    assert "<script" not in page and "&lt;script&gt;" in page and 'alt="an &#34;alt&#34;"' in page
-    assert "What is good &amp; &lt;i&gt;why" in page and "http://" not in page and "https://" not in page
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    assert 'alt="an &#34;alt&#34;"' in page
+    assert "What is good &amp; &lt;i&gt;why" in page
+    for outside in ("http://", "https://"):
+        assert outside not in page
     executed = (place[0] / "reports" / "notebooks" / "02_good.html").read_text()
-    assert "<script src=" not in executed and "cdnjs" not in executed and "unpkg" not in executed
+    for outside in ("<script src=", "cdnjs", "unpkg"):
+        assert outside not in executed
 
 
 def test_what_was_run_before_is_not_run_again_and_what_failed_is_open(place, monkeypatch):
     place, done = place
-    assert "03_done" not in done.stdout and "What was done?" in (place / "reports" / "index.html").read_text()
+    assert "03_done" not in done.stdout
+    assert "What was done?" in (place / "reports" / "index.html").read_text()
     in_checkout(monkeypatch, place)
     bad, good, old = notebooks.all_notebooks()
-    assert not notebooks.stamp_of(bad).exists() and notebooks.stamp_of(good).exists() and notebooks.outcome(old).seconds == 7
+    assert not notebooks.stamp_of(bad).exists()
+    assert notebooks.stamp_of(good).exists()
+    assert notebooks.outcome(old).seconds == 7
     assert "ValueError" in notebooks.outcome(bad).error
-    replace_file(notebooks.stamp_of(bad), lambda aside: aside.write_text('{"label": "01_bad", "seconds": 1.0, "records": []}'))
+    later = STAMP.format(seconds=1.0)
+    replace_file(notebooks.stamp_of(bad), lambda aside: aside.write_text(later))
     assert notebooks.outcome(bad).error is None, "a later success counts"
 
 
@@ -84,3 +107,52 @@ def test_a_change_of_the_notebook_or_the_code_makes_a_run_out_of_date(tmp_path, 
     seen.add(notebooks.stamp_of(book).name)
     assert len(seen) == 3
     assert "make report" in notebooks.outcome(book).error
+
+
+# --- the tables of the page
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """Records of two baselines: one that fills gaps, one whose features are probed."""
+    how = Execution(output=str(tmp_path_factory.mktemp("runs")), progress=False, threads=1)
+    small = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe_images": 40}
+    masks = ("none", "random@0.75")
+    for name in ("mean_fill", "pca", "raw_pixels"):
+        run(Experiment(model=name, test_masks=masks, **small), how)
+    return records.read_all(how.results)
+
+
+def test_a_table_for_each_mask_says_what_each_row_is_of(found):
+    made = report.tables_of(found)
+    titles = ["Whole test images, nothing hidden", "Test images under random masks, ratio 0.75"]
+    assert [table["title"] for table in made] == titles
+    for table in made:
+        for text in ("data", "epochs", "images filled", "images probed", "digits, 60 training"):
+            assert text in table["html"]
+        assert table["html"].count("<tr") == 3, "a head and two rows: raw pixels fill no gaps"
+        for gap in ("NaN", "None", "&lt;NA&gt;"):
+            assert gap not in table["html"]
+
+
+def test_numbers_of_a_table_are_those_of_the_record(found):
+    (record,) = [record for record in found if record.model.family == "pca"]
+    row = report.row_of(record, "random@0.75")
+    assert row["PSNR hidden [dB]"] == record.value("random@0.75/psnr_hidden")
+    assert row["images filled"] == record.metrics["test"]["random@0.75/psnr_hidden"].n == 10
+    assert row["images probed"] == str(record.metrics["test"]["probe_accuracy"].n)
+    assert row["epochs"] == 0
+
+
+def test_no_run_gives_no_table():
+    assert report.tables_of([]) == []
+
+
+def test_published_views_are_on_the_page_where_there_are_any(monkeypatch):
+    monkeypatch.setattr(report, "all_notebooks", list)
+    monkeypatch.setattr(publish, "views", lambda: {"A view": pd.DataFrame({"a": ["<b>"]})})
+    page = report.page([])
+    assert "A view" in page
+    assert "&lt;b&gt;" in page
+    monkeypatch.setattr(publish, "views", dict)
+    assert "Published runs" not in report.page([])

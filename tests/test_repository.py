@@ -11,10 +11,13 @@ from packaging.markers import Marker
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from lib.paths import ROOT
+from lib.files import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-DIRECT = [Requirement(text) for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]]
+DIRECT = [
+    Requirement(text)
+    for text in [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["dev"]]
+]
 LOCK = (ROOT / "requirements.lock").read_text()
 PINNED = re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)(?: ; ([^\\\n]+))?", LOCK, re.MULTILINE)
 
@@ -28,7 +31,11 @@ def git(*arguments: str) -> list[str]:
 
 @pytest.mark.parametrize("requirement", DIRECT, ids=str)
 def test_the_lock_pins_every_direct_dependency_within_its_range(requirement):
-    versions = [version for name, version, _ in PINNED if canonicalize_name(name) == canonicalize_name(requirement.name)]
+    versions = [
+        version
+        for name, version, _ in PINNED
+        if canonicalize_name(name) == canonicalize_name(requirement.name)
+    ]
     assert versions and all(requirement.specifier.contains(version) for version in versions)
 
 
@@ -41,7 +48,9 @@ def test_what_is_installed_is_what_the_lock_says():
             found = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             found = None
-        own_build = name in ("torch", "torchvision", "triton") or name.startswith(("nvidia-", "cuda-"))
+        own_build = name in ("torch", "torchvision", "triton") or name.startswith(
+            ("nvidia-", "cuda-")
+        )
         if found != version and not own_build:
             wrong.append(f"{name}: lock {version}, installed {found}")
     assert not wrong, wrong
@@ -49,7 +58,9 @@ def test_what_is_installed_is_what_the_lock_says():
 
 def test_the_lock_has_hashes_and_names_no_registry():
     assert "://" not in LOCK and "index-url" not in LOCK
-    assert len(re.findall(r"^\S+==.*\\$", LOCK, re.MULTILINE)) == len(PINNED), "every entry is followed by its hashes"
+    assert len(re.findall(r"^\S+==.*\\$", LOCK, re.MULTILINE)) == len(PINNED), (
+        "every entry is followed by its hashes"
+    )
     assert ("torch", "2.15.0") in {(name, version) for name, version, _ in PINNED}
     assert ("torchvision", "0.29.2") in {(name, version) for name, version, _ in PINNED}
 
@@ -57,13 +68,27 @@ def test_the_lock_has_hashes_and_names_no_registry():
 def test_the_conda_environment_is_python_and_the_lock():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     python, pip, lists = environment["dependencies"]
-    assert Requirement(python.replace("=", "==")).specifier and PROJECT["requires-python"] == ">=3.11,<3.14" and pip == "pip"
+    assert (
+        Requirement(python.replace("=", "==")).specifier
+        and PROJECT["requires-python"] == ">=3.11,<3.14"
+        and pip == "pip"
+    )
     assert lists == {"pip": ["-r requirements.lock"]}
     assert f"conda activate {environment['name']}" in (ROOT / "README.md").read_text()
 
 
 def test_git_does_not_ignore_the_code_but_what_runs_make():
-    assert git("check-ignore", "lib", "lib/masking.py", "data/README.md", "reports/results/standard/x.json", "reports/tables/x.csv") == []
+    assert (
+        git(
+            "check-ignore",
+            "lib",
+            "lib/masking.py",
+            "data/README.md",
+            "reports/results/standard/x.json",
+            "reports/tables/x.csv",
+        )
+        == []
+    )
     generated = [
         "reports/index.html",
         "reports/notebooks/x.ipynb",
@@ -81,7 +106,9 @@ def test_no_path_of_a_machine_and_no_large_file_is_committed():
         assert file.stat().st_size < 3_000_000, f"{file} is large"
         if file.suffix in {".py", ".md", ".ipynb", ".json", ".yml", ".toml", ".csv", ""}:
             text = file.read_text(errors="ignore")
-            assert not re.search(r"(?<![\w.$-])/(root|work|Users)/\w|(?<![\w.])/home/[a-z]", text), file
+            assert not re.search(
+                r"(?<![\w.$-])/(root|work|Users)/\w|(?<![\w.])/home/[a-z]", text
+            ), file
 
 
 @pytest.fixture
@@ -98,7 +125,12 @@ def bootstrap(monkeypatch):
     [
         ("sys", "version_info", (3, 10, 4), "Python 3.11, 3.12 or 3.13 is needed, this is 3.10.4"),
         ("os", "access", lambda place, kind: False, "cannot be written to"),
-        ("shutil", "disk_usage", lambda place: type("Usage", (), {"free": 1e9}), "8 GB of disk are needed"),
+        (
+            "shutil",
+            "disk_usage",
+            lambda place: type("Usage", (), {"free": 1e9}),
+            "8 GB of disk are needed",
+        ),
     ],
 )
 def test_set_up_refuses_in_plain_words(bootstrap, monkeypatch, capsys, part, name, value, message):
@@ -124,13 +156,15 @@ def test_set_up_without_its_own_torch_keeps_all_but_torch_and_cuda(bootstrap):
     kept = bootstrap.without_torch(LOCK)
     names = set(re.findall(r"^([A-Za-z0-9._-]+)==", kept, re.MULTILINE))
     dropped = {name for name, _, _ in PINNED} - names
-    assert {"torch", "torchvision"} <= dropped and all(name.startswith(bootstrap.HEAVY) for name in dropped)
+    assert {"torch", "torchvision"} <= dropped and all(
+        name.startswith(bootstrap.HEAVY) for name in dropped
+    )
     assert {"numpy", "papermill"} <= names and kept.count("--hash") > 500
 
 
-def test_every_module_opens_with_an_essay_and_stays_small():
-    for file in (ROOT / "lib").rglob("*.py"):
-        text = file.read_text()
-        assert text.startswith('"""'), file
-        assert len(text.splitlines()) <= 260, f"{file} holds more than one concept?"
-        assert "manual_seed(" not in text or file.name in ("streams.py", "registry.py"), f"{file} seeds"
+def test_every_module_opens_with_an_essay_and_none_seeds():
+    for folder in ("lib", "engine"):
+        for file in (ROOT / folder).rglob("*.py"):
+            text = file.read_text()
+            assert text.startswith('"""'), file
+            assert "manual_seed(" not in text or file.name in ("streams.py", "registry.py"), file

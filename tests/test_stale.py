@@ -1,79 +1,104 @@
+"""A record is stale where today's code would give another key to its parameters, and says why."""
+
 from dataclasses import replace
 
 import pytest
 
-from lib import masking, publish, records, stale, training
-from lib.models import MODELS
-from lib.models.registry import Config, later
-from lib.paths import REPORTS
+from lib import masking, training
+from lib.models.family import MODELS
+from lib.run import records, stale
+from lib.run.experiment import run
+from lib.run.settings import Execution, Experiment
+from lib.training import Recipe
 
-STANDARD = [records.read(file) for file in sorted((REPORTS / "results" / "standard").glob("*.json"))]
-
-
-def families(found):
-    return {record.model.family for record in found}
-
-
-def test_committed_records_match_the_code():
-    assert STANDARD and not [record.name for record in STANDARD if stale.reasons(record)]
-
-
-def test_a_new_version_makes_stale_what_it_touches_and_names_it(monkeypatch):
-    monkeypatch.setitem(MODELS, "adversarial", replace(MODELS["adversarial"], version=2))
-    touched = [record for record in STANDARD if stale.reasons(record)]
-    assert families(touched) == {"adversarial"}
-    assert stale.reasons(touched[0]) == ["model.adversarial: version 1 -> 2"]
+SMALL = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe_images": 40}
+NARROW = {"hidden": [8], "latent": 2}
+MODELS_RUN = {
+    "adversarial": {"options": NARROW | {"discriminator": [8]}, "recipe": Recipe(epochs=1)},
+    "autoencoder": {"options": NARROW, "recipe": Recipe(epochs=1)},
+    "mae": {"options": {"dim": 8, "depth": 1, "heads": 2, "decoder_dim": 8}},  # untrained
+    "pca": {"test_masks": ("random@0.75", "block@0.75")},
+    "raw_pixels": {},
+}
 
 
-def test_a_new_loop_leaves_what_was_not_trained(monkeypatch):
-    monkeypatch.setattr(training, "VERSION", 2)
-    untouched = [record for record in STANDARD if not stale.reasons(record)]
-    assert families(untouched) == {"mean_fill", "pca", "biharmonic", "raw_pixels", "mae"}
-    assert all(record.parameters["recipe"]["epochs"] == 0 for record in untouched)
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder of real records: two that were trained, one that was not, two baselines."""
+    place = tmp_path_factory.mktemp("stale")
+    how = Execution(output=str(place), scale="standard", threads=1, progress=False)
+    for model, given in MODELS_RUN.items():
+        run(Experiment(model=model, **SMALL, **given), how, need_model=False)
+    return how.results
 
 
-def test_a_strategy_touches_those_trained_or_judged_on_it(monkeypatch):
-    monkeypatch.setitem(masking.STRATEGIES, "block", replace(masking.STRATEGIES["block"], version=5))
-    touched = {record.key for record in STANDARD if stale.reasons(record)}
-    judged = {record.key for record in STANDARD if "block@0.75/psnr_hidden" in record.metrics["test"]}
-    assert touched == judged and len(judged) < len(STANDARD)
+@pytest.fixture
+def made(results):
+    return records.read_all(results)
 
 
-def test_parameters_that_are_no_longer_accepted_are_a_reason():
-    record = STANDARD[0].model_copy(update={"parameters": STANDARD[0].parameters | {"model": "gone"}})
-    assert "unknown model 'gone'" in stale.reasons(record)[0]
+def raised(entry):
+    """A component whose results have changed."""
+    return replace(entry, version=entry.version + 1)
 
 
-def test_a_later_field_leaves_old_identities_alone():
-    class Old(Config):
-        a: int = 1
-
-    class New(Config):
-        a: int = 1
-        b: str = later("drop", before="drop")
-        inner: Old = Old()
-
-    assert New().identity() == {"a": 1, "inner": {"a": 1}} and New(b="keep").identity()["b"] == "keep"
+def touched(found) -> set[str]:
+    return {record.model.family for record in found if stale.reasons(record)}
 
 
-def test_a_later_field_may_begin_with_another_default():
-    class New(Config):
-        b: str = later("keep", before="drop")
-
-    assert New().identity() == {"b": "keep"} and New(b="drop").identity() == {}
+def test_records_of_todays_code_are_not_stale(made):
+    assert len(made) == len(MODELS_RUN)
+    assert touched(made) == set()
 
 
-def test_stale_records_are_not_published(monkeypatch):
-    assert "adversarial" in publish.table("standard")
-    monkeypatch.setitem(MODELS, "adversarial", replace(MODELS["adversarial"], version=2))
-    assert "adversarial" not in publish.table("standard")
+def test_a_new_version_makes_stale_what_it_touches_and_names_it(made, monkeypatch):
+    entry = MODELS["adversarial"]
+    monkeypatch.setitem(MODELS.entries, "adversarial", raised(entry))
+    assert touched(made) == {"adversarial"}
+    (record,) = [record for record in made if record.model.family == "adversarial"]
+    change = f"version {entry.version} -> {entry.version + 1}"
+    assert stale.reasons(record) == [f"model.adversarial: {change}"]
 
 
-def test_the_command_lists_them(monkeypatch, capsys, tmp_path):
-    monkeypatch.setitem(MODELS, "pca", replace(MODELS["pca"], version=7))
-    assert stale.main([]) == 0
+def test_a_new_loop_leaves_what_was_not_trained(made, monkeypatch):
+    monkeypatch.setattr(training, "VERSION", training.VERSION + 1)
+    assert touched(made) == {"adversarial", "autoencoder"}
+
+
+@pytest.mark.parametrize(
+    ("name", "families"),
+    [
+        ("grid", set()),
+        ("block", {"pca"}),
+        ("random", {"adversarial", "autoencoder", "mae", "pca"}),
+    ],
+)
+def test_a_strategy_touches_those_trained_or_judged_on_it(made, monkeypatch, name, families):
+    """Raw pixels reconstruct nothing, so no mask touches them."""
+    monkeypatch.setitem(masking.STRATEGIES, name, raised(masking.STRATEGIES[name]))
+    assert touched(made) == families
+
+
+def test_parameters_that_are_no_longer_accepted_are_a_reason(made):
+    for name, value, reason in (("model", "gone", "unknown model 'gone'"), ("sead", 1, "sead")):
+        record = made[0].model_copy(update={"parameters": made[0].parameters | {name: value}})
+        assert reason in stale.reasons(record)[0]
+
+
+def test_a_key_that_other_parameters_gave_is_a_reason(made):
+    record = made[0].model_copy(update={"parameters": made[0].parameters | {"patch_size": 2}})
+    assert stale.reasons(record) != []
+
+
+def test_the_command_lists_them(results, monkeypatch, capsys, tmp_path):
+    entry = MODELS["pca"]
+    monkeypatch.setitem(MODELS.entries, "pca", raised(entry))
+    assert stale.main([str(results)]) == 0
     said = capsys.readouterr().out
-    assert "_pca_" in said and "model.pca: version 1 -> 7" in said and said.splitlines()[-1].endswith("records match the code")
+    assert "_pca_" in said
+    assert f"model.pca: version {entry.version} -> {entry.version + 1}" in said
+    count = len(MODELS_RUN)
+    assert said.splitlines()[-1] == f"{count - 1} of {count} records match the code"
     (tmp_path / "x.json").write_text("{}")
     with pytest.raises(records.DamagedRecord, match=r"x\.json"):
         stale.main([str(tmp_path)])

@@ -1,12 +1,13 @@
 """The vanilla autoencoder: squeeze an image through a narrow code and back.
 
-`autoencoder` is a perceptron with the sizes of Hinton & Salakhutdinov 2006 (Science
-313, p. 504: 784-1000-500-250-30 for MNIST); with no hidden layers it is linear, and
-then spans the subspace of PCA (Baldi & Hornik 1989). `conv_autoencoder` replaces the
-perceptron by strided convolutions. With a mask both become masked autoencoders in
-the sense of denoising (Vincent et al. 2010): the image arrives with its hidden
-patches blanked, the whole image is predicted, and the loss lies on the hidden
-pixels (`loss_on="hidden"`) or on all of them. `mask` is True = hidden.
+`autoencoder` is a perceptron with the sizes of Hinton & Salakhutdinov 2006 (Science 313, p. 504:
+784-1000-500-250-30 for MNIST); with no hidden layers it is linear, and then spans the subspace
+of PCA (Baldi & Hornik 1989). `conv_autoencoder` replaces the perceptron by strided convolutions.
+
+With a mask both become masked autoencoders in the sense of denoising (Vincent et al. 2010): the
+image arrives with its hidden patches blanked, the whole image is predicted, and the loss lies on
+the hidden pixels (`loss_on="hidden"`) or on all of them. `mask` is True = hidden; without one,
+nothing is hidden.
 """
 
 from itertools import pairwise
@@ -18,53 +19,74 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from lib.layers import initialise, perceptron
-from lib.models.registry import Config, Sizes, family
+from lib.config import Config, Sizes
+from lib.models.family import Model, family
+from lib.models.layers import initialise, perceptron
 from lib.pixels import PixelSpace, Region
 
 
 class AutoencoderConfig(Config):
-    hidden: Sizes = (1000, 500, 250)  # units of the encoder's layers, mirrored by the decoder; () is linear
+    hidden: Sizes = (1000, 500, 250)  # units of the encoder's layers, mirrored; () is linear
     latent: int = Field(30, ge=1)  # numbers in the code
     loss_on: Region = "hidden"  # pixels that the loss counts
     mask_channel: bool = False  # whether the encoder is told where pixels are hidden
 
 
 class ConvAutoencoderConfig(Config):
-    channels: Sizes = (32, 64)  # of the stride-2 convolutions, mirrored by the decoder
-    latent: int = Field(64, ge=1)
-    loss_on: Region = "hidden"
-    mask_channel: bool = False
+    channels: Sizes = Field((32, 64), min_length=1)  # of the stride-2 convolutions, mirrored
+    latent: int = Field(64, ge=1)  # numbers in the code
+    loss_on: Region = "hidden"  # pixels that the loss counts
+    mask_channel: bool = False  # whether the encoder is told where pixels are hidden
 
 
-class CodeModel(nn.Module):
-    """What both autoencoders share: the way from an image and a mask to a code, a prediction and a loss."""
+class CodeModel(Model):
+    """What both autoencoders share: from an image and a mask to a code, a prediction and a loss.
 
-    def __init__(self, config: Config, space: PixelSpace):
+    A subclass makes `encoder` and `decoder`.
+    """
+
+    encoder: nn.Module
+    decoder: nn.Module
+
+    def __init__(self, config: AutoencoderConfig | ConvAutoencoderConfig, space: PixelSpace):
         super().__init__()
-        self.config, self.space = config, space
+        self.config = config
+        self.space = space
 
-    def seen(self, images: Tensor, mask: Bool[Tensor, "batch tokens"] | None) -> Tensor:
+    def seen(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"] | None,
+    ) -> Float[Tensor, "batch seen height width"]:
         """The blanked image, and the mask as one more channel where the configuration says so."""
         if mask is None:
-            mask = torch.zeros(len(images), self.space.grid[0] * self.space.grid[1], dtype=torch.bool, device=images.device)
+            mask = self.space.nothing_hidden(images)
         blanked = self.space.blank(images, mask)
+        if not self.config.mask_channel:
+            return blanked
         hidden = self.space.hidden_pixels(mask)
-        return torch.cat([blanked, hidden.to(blanked)], dim=1) if self.config.mask_channel else blanked
+        return torch.cat([blanked, hidden.to(blanked)], dim=1)
 
     def encode(
-        self, images: Float[Tensor, "batch channels height width"], mask: Bool[Tensor, "batch tokens"] | None = None
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"] | None = None,
     ) -> Float[Tensor, "batch latent"]:
         return self.encoder(self.seen(images, mask))
 
-    def decode(self, code: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch channels height width"]:
+    def decode(
+        self, code: Float[Tensor, "batch latent"]
+    ) -> Float[Tensor, "batch channels height width"]:
         """Standardised pixels."""
         return self.decoder(code)
 
-    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
-        return self.space.error(self.decode(self.encode(images, mask)), images, mask, self.config.loss_on)
+    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
+        """Mean squared error; raises ValueError where it is on hidden pixels and none is hidden."""
+        predicted = self.decode(self.encode(images, mask))
+        return self.space.error(predicted, images, mask, self.config.loss_on)
 
     def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
+        """Predicted images in [0, 1]."""
         return self.space.restore(self.decode(self.encode(images, mask)))
 
     def embed(self, images: Tensor) -> Float[Tensor, "batch latent"]:
@@ -76,8 +98,12 @@ class Autoencoder(CodeModel):
     def __init__(self, config: AutoencoderConfig, space: PixelSpace, generator: Generator):
         super().__init__(config, space)
         shape = space.shape
-        seen = shape.pixels + (shape.height * shape.width if config.mask_channel else 0)
-        self.encoder = nn.Sequential(nn.Flatten(), perceptron([seen, *config.hidden, config.latent]))
+        seen = shape.pixels
+        if config.mask_channel:
+            seen += shape.height * shape.width
+        self.encoder = nn.Sequential(
+            nn.Flatten(), perceptron([seen, *config.hidden, config.latent])
+        )
         self.decoder = nn.Sequential(
             perceptron([config.latent, *reversed(config.hidden), shape.pixels]),
             nn.Unflatten(1, (shape.channels, shape.height, shape.width)),
@@ -87,30 +113,55 @@ class Autoencoder(CodeModel):
 
 @family("conv_autoencoder", config=ConvAutoencoderConfig, label="Autoencoder (conv)")
 class ConvAutoencoder(CodeModel):
+    """Each convolution halves the sides, rounded up; the decoder goes back over the same sizes."""
+
     def __init__(self, config: ConvAutoencoderConfig, space: PixelSpace, generator: Generator):
         super().__init__(config, space)
         shape = space.shape
         sizes = [(shape.height, shape.width)]
         for _ in config.channels:
-            sizes.append(tuple((side + 1) // 2 for side in sizes[-1]))
-        widths = [shape.channels + config.mask_channel, *config.channels]
-        convolutions = [
-            layer for inputs, outputs in pairwise(widths) for layer in (nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU())
-        ]
+            height, width = sizes[-1]
+            sizes.append(((height + 1) // 2, (width + 1) // 2))
         deepest = (config.channels[-1], *sizes[-1])
-        self.encoder = nn.Sequential(*convolutions, nn.Flatten(), nn.Linear(prod(deepest), config.latent))
-        back = [shape.channels, *config.channels][::-1]
-        ups = [Up(i, o, size) for i, o, size in zip(back[:-1], back[1:], sizes[-2::-1], strict=True)]
-        self.decoder = nn.Sequential(nn.Linear(config.latent, prod(deepest)), nn.Unflatten(1, deepest), *ups)
+        self.encoder = nn.Sequential(
+            *downwards([shape.channels + config.mask_channel, *config.channels]),
+            nn.Flatten(),
+            nn.Linear(prod(deepest), config.latent),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(config.latent, prod(deepest)),
+            nn.Unflatten(1, deepest),
+            *upwards([*reversed(config.channels), shape.channels], sizes[-2::-1]),
+        )
         initialise(self, generator)
 
 
+def downwards(widths: list[int]) -> list[nn.Module]:
+    """Stride-2 convolutions from each number of channels to the next, a ReLU after each."""
+    layers: list[nn.Module] = []
+    for inputs, outputs in pairwise(widths):
+        layers += [nn.Conv2d(inputs, outputs, 3, stride=2, padding=1), nn.ReLU()]
+    return layers
+
+
+def upwards(widths: list[int], sizes: list[tuple[int, int]]) -> list[nn.Module]:
+    """Enlargements from each number of channels to the next, each to the next of `sizes`."""
+    steps = zip(pairwise(widths), sizes, strict=True)
+    return [Up(inputs, outputs, size) for (inputs, outputs), size in steps]
+
+
 class Up(nn.Module):
-    """ReLU, nearest-neighbour enlargement to a given size, convolution (no checkerboard: Odena et al. 2016)."""
+    """ReLU, nearest-neighbour enlargement to a given size, convolution.
+
+    No transposed convolution, which leaves a checkerboard (Odena et al. 2016).
+    """
 
     def __init__(self, inputs: int, outputs: int, size: tuple[int, int]):
         super().__init__()
-        self.size, self.convolution = size, nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.size = size
+        self.convolution = nn.Conv2d(inputs, outputs, 3, padding=1)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(
+        self, x: Float[Tensor, "batch inputs _ _"]
+    ) -> Float[Tensor, "batch outputs height width"]:
         return self.convolution(F.interpolate(F.relu(x), size=self.size))

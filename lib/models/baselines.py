@@ -1,11 +1,13 @@
 """What any model has to beat: four baselines behind the same interface.
 
-`mean_fill` predicts the average training image. `biharmonic` continues the visible
-pixels smoothly into the hidden ones (Damelin & Hoang 2018, as in scikit-image): a
-prior of smoothness, no learning. `pca` is the best linear model of the training set,
-in its probabilistic form (Tipping & Bishop 1999), so that a code can be inferred from
-visible pixels alone; with nothing hidden it is the projection of PCA. `raw_pixels`
-has no reconstruction: its features are the pixels. `mask` is True = hidden.
+`mean_fill` predicts the average training image. `biharmonic` continues the visible pixels
+smoothly into the hidden ones (Damelin & Hoang 2018, as in scikit-image): a prior of smoothness,
+no learning. `pca` is the best linear model of the training set, in its probabilistic form
+(Tipping & Bishop 1999), so that a code can be inferred from visible pixels alone; with nothing
+hidden it is the projection of PCA. `raw_pixels` has no reconstruction: its features are the
+pixels. `mask` is True = hidden.
+
+Nothing is trained: what can be learned is learned at once by `fit`. Images are in [0, 1].
 """
 
 import numpy as np
@@ -14,9 +16,13 @@ from jaxtyping import Bool, Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
-from lib.models.registry import Config, family
+from lib.config import Config
+from lib.models.family import family
 from lib.patches import patchify, unpatchify
 from lib.pixels import PixelSpace
+
+MOST_FOR_EXACT = 1000  # pixels up to which the whole covariance is decomposed
+LEAST_NOISE = 1e-8  # variance outside of the code, so that codes stay defined where there is none
 
 
 class NoOptions(Config):
@@ -25,13 +31,14 @@ class NoOptions(Config):
 
 class PCAConfig(Config):
     components: int = Field(32, ge=1)  # numbers in the code, capped by images and pixels
-    fit_images: int = Field(5000, ge=2)  # largest number of training images that the fit uses
+    fit_images: int = Field(5000, ge=2)  # training images that the fit uses at most
 
 
 class Baseline(nn.Module):
     def __init__(self, config: Config, space: PixelSpace, generator: Generator):
         super().__init__()
-        self.config, self.space = config, space
+        self.config = config
+        self.space = space
 
     def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
         """Learn what can be learned in closed form; most baselines learn nothing."""
@@ -42,57 +49,103 @@ class MeanFill(Baseline):
     def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
         self.register_buffer("average", images.mean(dim=0))
 
-    def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
+    def reconstruct(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch channels height width"]:
         return self.average.expand_as(images)
 
 
 @family("biharmonic", config=NoOptions, label="Biharmonic inpainting", trained=False)
 class Biharmonic(Baseline):
-    def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
-        from skimage.restoration import inpaint_biharmonic  # here: a second less for each process that does without
+    def reconstruct(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        # Here, since it costs every process a second that does without.
+        from skimage.restoration import inpaint_biharmonic
 
         hidden = self.space.hidden_pixels(mask)[:, 0].cpu().numpy()
         pictures = images.permute(0, 2, 3, 1).cpu().double().numpy()
-        filled = [inpaint_biharmonic(p, h, channel_axis=-1) for p, h in zip(pictures, hidden, strict=True)]
+        filled = [
+            inpaint_biharmonic(picture, gaps, channel_axis=-1)
+            for picture, gaps in zip(pictures, hidden, strict=True)
+        ]
         return torch.from_numpy(np.stack(filled)).permute(0, 3, 1, 2).to(images).clamp(0, 1)
 
 
 @family("raw_pixels", config=NoOptions, label="Raw pixels", trained=False)
 class RawPixels(Baseline):
-    def embed(self, images: Tensor) -> Float[Tensor, "batch pixels"]:
+    def embed(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch pixels"]:
         return images.flatten(1)
 
 
 @family("pca", config=PCAConfig, label="PCA", trained=False)
 class PrincipalComponents(Baseline):
+    """Its buffers are in patch order: `centre` [tokens, pixels], `axes` and `loadings`
+    [tokens, pixels, components], the loadings being axes times the signal's deviation.
+    """
+
     def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
-        from sklearn.decomposition import PCA  # here: three seconds less for each process that does without
+        # Here, since it costs every process three seconds that does without.
+        from sklearn.decomposition import PCA
 
-        flat = patchify(images, self.space.shape.patch)[: self.config.fit_images]  # batch tokens pixels
-        tokens, pixels = flat.shape[1:]
-        count = min(self.config.components, len(flat) - 1, tokens * pixels - 1)
-        pca = PCA(count, svd_solver="covariance_eigh" if tokens * pixels <= 1000 else "randomized", random_state=0)
-        pca.fit(flat.flatten(1).double().numpy())
-        loadings = pca.components_.T * np.sqrt(np.maximum(pca.explained_variance_ - pca.noise_variance_, 0))
-        for name, value in (("centre", pca.mean_), ("loadings", loadings), ("axes", pca.components_.T)):
-            self.register_buffer(name, torch.from_numpy(value.reshape(tokens, pixels, *value.shape[1:])).float())
-        self.noise = max(float(pca.noise_variance_), 1e-8)
+        patches = patchify(images[: self.config.fit_images], self.space.shape.patch)
+        count, tokens, pixels = patches.shape
+        components = min(self.config.components, count - 1, tokens * pixels - 1)
+        solver = "covariance_eigh" if tokens * pixels <= MOST_FOR_EXACT else "randomized"
+        pca = PCA(components, svd_solver=solver, random_state=0)
+        pca.fit(patches.flatten(1).double().numpy())
+        axes = pca.components_.T  # tokens*pixels components
+        signal = np.maximum(pca.explained_variance_ - pca.noise_variance_, 0)
+        self.keep("centre", pca.mean_, (tokens, pixels))
+        self.keep("axes", axes, (tokens, pixels, components))
+        self.keep("loadings", axes * np.sqrt(signal), (tokens, pixels, components))
+        self.noise = max(float(pca.noise_variance_), LEAST_NOISE)
 
-    def code(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, "batch components"]:
-        """The most likely code given the visible pixels (Tipping & Bishop 1999, section 3.3, on a subset)."""
-        offset = (patchify(images, self.space.shape.patch) - self.centre) * ~mask[:, :, None]
-        information = torch.einsum("tpk,tpl->tkl", self.loadings, self.loadings)  # of each patch about the code
-        matrix = torch.einsum("bt,tkl->bkl", (~mask).float(), information) + self.noise * torch.eye(information.shape[1]).to(offset)
+    def keep(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
+        self.register_buffer(name, torch.from_numpy(values.reshape(shape)).float())
+
+    def centred(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch tokens pixels"]:
+        return patchify(images, self.space.shape.patch) - self.centre
+
+    def code(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch components"]:
+        """The most likely code given the visible pixels.
+
+        As in Tipping & Bishop 1999, section 3.3, on a subset of the pixels.
+        """
+        visible = (~mask).float()
+        offset = self.centred(images) * visible[:, :, None]
+        # What each patch tells about the code; those that are seen add up.
+        told = torch.einsum("tpk,tpl->tkl", self.loadings, self.loadings)
+        matrix = torch.einsum("bt,tkl->bkl", visible, told)
+        matrix = matrix + self.noise * torch.eye(told.shape[1]).to(offset)
         return torch.linalg.solve(matrix, torch.einsum("btp,tpk->bk", offset, self.loadings))
 
-    def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
-        patch, grid = self.space.shape.patch, self.space.grid
-        if not mask.any():
-            patches = torch.einsum("bk,tpk->btp", self.embed(images), self.axes)
-        else:
+    def reconstruct(
+        self,
+        images: Float[Tensor, "batch channels height width"],
+        mask: Bool[Tensor, "batch tokens"],
+    ) -> Float[Tensor, "batch channels height width"]:
+        if mask.any():
             patches = torch.einsum("bk,tpk->btp", self.code(images, mask), self.loadings)
+        else:
+            patches = torch.einsum("bk,tpk->btp", self.embed(images), self.axes)
+        patch, grid = self.space.shape.patch, self.space.grid
         return unpatchify(patches + self.centre, patch, grid).clamp(0, 1)
 
-    def embed(self, images: Tensor) -> Float[Tensor, "batch components"]:
+    def embed(
+        self, images: Float[Tensor, "batch channels height width"]
+    ) -> Float[Tensor, "batch components"]:
         """The plain projection on the principal axes."""
-        return torch.einsum("btp,tpk->bk", patchify(images, self.space.shape.patch) - self.centre, self.axes)
+        return torch.einsum("btp,tpk->bk", self.centred(images), self.axes)

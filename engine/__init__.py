@@ -1,0 +1,11 @@
+"""Many runs: grids of parameters on one machine or a cluster, the report, the published tables.
+
+sweep      a notebook under a grid of parameters: checked, run, gathered in one table
+cells      what of a sweep is done, and whether it still holds
+snakemake  one engine on one folder of work; started without a sweep it makes the report
+notebooks  the executed notebooks behind the report, and how each went
+report     one self-contained page of what they found
+publish    tables of committed records, in reports/tables, README and docs/speed.md
+
+Snakefile and report.smk hold the rules, profiles/ says where jobs run, templates/ has the pages.
+"""

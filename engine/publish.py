@@ -1,0 +1,315 @@
+"""Published tables from committed records: `python -m engine.publish`. Nothing here trains.
+
+It writes reports/tables/SCALE.csv (a row for each configuration, split and measure), what README
+shows of it between two markers, and the tables of docs/speed.md. Whoever adds runs of a larger
+scale runs it once and commits the result; a test holds what is committed to what this writes.
+
+Three rules. A mean is taken over seeds and nothing else: two records belong together where
+everything but their seed is the same, their data included. Rows that differ in their data or
+their length of training say so in columns, and rows that would read alike are told apart by what
+differs. A table without a row is not shown.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from lib.files import REPORTS, ROOT
+from lib.models.family import MODELS
+from lib.run import records, stale
+from lib.run.records import Record
+from lib.run.tables import FEATURES
+from lib.statistics import t_interval
+
+SCALES = ("standard", "full")
+BENCH = REPORTS / "results" / "bench"
+README = ROOT / "README.md"
+SPEED = ROOT / "docs" / "speed.md"
+START, END = "<!-- table: written by make publish -->", "<!-- end of table -->"
+NOTHING = "The larger runs are being measured anew."
+
+FAMILIES = "Three families and what they have to beat"
+STRATEGIES = "The ViT-MAE under three strategies"
+FILLED = {"random@0.75/psnr_hidden": "PSNR hidden [dB]", "random@0.75/ssim_hidden": "SSIM hidden"}
+GAPS = {
+    "random@0.75/psnr_hidden": "PSNR hidden, random gaps [dB]",
+    "block@0.75/psnr_hidden": "PSNR hidden, block gaps [dB]",
+    "grid@0.75/psnr_hidden": "PSNR hidden, grid gaps [dB]",
+}
+# What identifies a row to a reader, in this order.
+ABOUT = ["data", "training", "epochs", "seeds", "images filled", "images probed"]
+
+
+def current(scale: str) -> list[Record]:
+    """The records of a scale that today's code would make alike; stale ones are not published."""
+    found = records.read_all(REPORTS / "results" / scale)
+    return [record for record in found if not stale.reasons(record)]
+
+
+# --- one row for each configuration, split and measure
+
+
+def summary(found: list[Record]) -> pd.DataFrame:
+    """Means over seeds with the half-width of their 95 % interval, seeds and images.
+
+    Of a configuration whose records do not all have a measure, that measure is left out.
+    Raises ValueError where one seed was measured twice: its interval would be too narrow.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in found:
+        groups.setdefault(configuration(record), []).append(record)
+    rows = []
+    for text, members in sorted(groups.items()):
+        seeds = [record.parameters["seed"] for record in members]
+        if len(set(seeds)) < len(seeds):
+            names = ", ".join(record.name for record in members)
+            raise ValueError(f"one seed was measured twice in {names}: remove one of its records")
+        rows += summary_rows(text, members)
+    return told_apart(pd.DataFrame(rows))
+
+
+def configuration(record: Record) -> str:
+    """All that decides the numbers but the seed, as JSON text."""
+    same = {name: value for name, value in record.parameters.items() if name != "seed"}
+    return json.dumps(same | {"sha256": record.data.sha256}, sort_keys=True)
+
+
+def summary_rows(text: str, members: list[Record]) -> list[dict[str, Any]]:
+    """The rows of one configuration, whose records differ in their seed alone."""
+    first = members[0]
+    about = {
+        "data": data_of(first),
+        "model": first.model.family,
+        "training": trained_as(first),
+        "strategy": first.parameters["strategy"],
+        "epochs": first.parameters["recipe"]["epochs"],
+        "configuration": text,
+    }
+    rows = []
+    for split, measures in first.metrics.items():
+        for name, measure in measures.items():
+            values = [value_of(record, split, name) for record in members]
+            if None in values:
+                continue
+            mean, half = t_interval(values)
+            numbers = {"mean": round(mean, 4), "half_width": round(half, 4)}
+            counts = {"seeds": len(values), "n": measure.n}
+            rows.append(about | {"split": split, "measure": name} | numbers | counts)
+    return rows
+
+
+def value_of(record: Record, split: str, name: str) -> float | None:
+    """One measure of a record, None where it has none."""
+    found = record.metrics.get(split, {}).get(name)
+    return None if found is None else found.value
+
+
+def data_of(record: Record) -> str:
+    """Which images a record is about: their variant, size and number where it was chosen."""
+    words = [record.data.variant]
+    if record.parameters["image_size"]:
+        words.append(f"{record.parameters['image_size']} px")
+    if record.parameters["subset"]:
+        words.append(f"{record.parameters['subset']} training images")
+    return ", ".join(words)
+
+
+def trained_as(record: Record) -> str:
+    """How a model was trained, in words; a baseline is its label."""
+    given = record.parameters
+    words = [record.model.label]
+    if MODELS[record.model.family].trained:
+        hidden = f"{given['strategy']} {given['mask_ratio']:.0%}"
+        words.append(hidden if given["mask_ratio"] else "not masked")
+        if not given["recipe"]["epochs"]:
+            words.append("untrained")
+        if given["options"].get("normalise_target"):
+            words.append("normalised target")
+    if given["fine_tune"]:
+        words.append("fine-tuned")
+    return ", ".join(words)
+
+
+def told_apart(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with what differs added to labels that two configurations would share."""
+    if table.empty:
+        return table
+    labels = table["training"].copy()
+    for _, part in table.groupby(["data", "training", "epochs"]):
+        for text, differing in differences(list(part["configuration"].unique())).items():
+            labels[part.index[part["configuration"] == text]] += differing
+    return table.assign(training=labels)
+
+
+def differences(texts: list[str]) -> dict[str, str]:
+    """What of each configuration is not the same in all of them, in words."""
+    settings = pd.json_normalize([json.loads(text) for text in texts]).map(json.dumps)
+    varied = settings.loc[:, settings.nunique() > 1]
+    return {
+        text: "".join(f", {name} {value[:20]}" for name, value in row.items())
+        for text, (_, row) in zip(texts, varied.iterrows(), strict=True)
+    }
+
+
+def table(scale: str) -> str:
+    """The published table of a scale as CSV text; empty where there is no record."""
+    found = summary(current(scale))
+    return "" if found.empty else found.to_csv(index=False, lineterminator="\n")
+
+
+def read_table(scale: str = "standard") -> pd.DataFrame:
+    """The published table of a scale; empty where none has been published."""
+    file = REPORTS / "tables" / f"{scale}.csv"
+    return pd.read_csv(file) if file.exists() else pd.DataFrame()
+
+
+# --- what is shown of it
+
+
+def views() -> dict[str, pd.DataFrame]:
+    """What README and the report show of the published table, by title; none without a row."""
+    published = read_table()
+    if published.empty:
+        return {}
+    shown = {
+        FAMILIES: view(published[published["strategy"] == "random"], FILLED),
+        STRATEGIES: view(published[published["model"] == "mae"], GAPS),
+    }
+    return {title: frame for title, frame in shown.items() if not frame.empty}
+
+
+def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
+    """A row for each configuration, on test images: what it is, its images, means with intervals.
+
+    filled   measures of reconstruction and their titles; what features are worth stands beside them
+    """
+    rows = {}
+    on_test = published[published["split"] == "test"]
+    for text, part in on_test.groupby("configuration", sort=False):
+        means = part.set_index("measure")
+        row = {name: part.iloc[0][name] for name in ("data", "training", "epochs", "seeds")}
+        for column, titles in (("images filled", filled), ("images probed", FEATURES)):
+            for name in means.index.intersection(titles):
+                row[column] = means.loc[name, "n"]
+                row[titles[name]] = with_interval(*means.loc[name, ["mean", "half_width"]])
+        if not {"images filled", "images probed"}.isdisjoint(row):
+            rows[text] = row
+    if not rows:
+        return pd.DataFrame()
+    frame = pd.DataFrame(rows.values()).sort_values(ABOUT[:3], kind="stable")
+    columns = [*ABOUT, *filled.values(), *FEATURES.values()]
+    shown = frame.reindex(columns=[name for name in columns if name in frame])
+    counts = shown.select_dtypes("number").columns
+    shown[counts] = shown[counts].astype("Int64")
+    return shown.astype(object).where(shown.notna(), "").reset_index(drop=True)
+
+
+def with_interval(mean: float, half_width: float) -> str:
+    """A mean and, from three seeds on, the half-width of its interval."""
+    digits = 2 if abs(mean) >= 2 else 3
+    if pd.isna(half_width):
+        return f"{mean:.{digits}f}"
+    return f"{mean:.{digits}f} ± {half_width:.{digits}f}"
+
+
+# --- pages
+
+
+def markdown(frame: pd.DataFrame) -> str:
+    """A frame as a Markdown table."""
+    lines = [list(frame.columns), ["---"] * len(frame.columns), *frame.astype(str).values.tolist()]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def titled(title: str, frame: pd.DataFrame) -> str:
+    return f"{title}\n\n{markdown(frame)}\n"
+
+
+def readme(text: str) -> str:
+    """README with its tables brought up to date."""
+    parts = [titled(f"**{title}**", frame) for title, frame in views().items()]
+    return between_markers(text, "\n".join(parts) or f"{NOTHING}\n")
+
+
+def speed(text: str) -> str:
+    """docs/speed.md with the tables of the committed benchmarks brought up to date."""
+    files = sorted(BENCH.glob("*.json"))
+    parts = [speed_table(file.stem, json.loads(file.read_text())) for file in files]
+    threads = REPORTS / "tables" / "threads.json"
+    if threads.exists():
+        parts.append(threads_table(json.loads(threads.read_text())))
+    return between_markers(text, "\n".join(parts) or f"{NOTHING}\n")
+
+
+def between_markers(text: str, shown: str) -> str:
+    """A page with what stands between its two markers replaced. Raises ValueError without them."""
+    before, start, rest = text.partition(START)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the page has no place for tables: it needs {START} and then {END}")
+    return f"{before}{start}\n\n{shown}\n{end}{after}"
+
+
+def speed_table(name: str, found: dict[str, Any]) -> str:
+    """One benchmark: what ran where, and a row for each entrant of each group of rounds."""
+    machine = ", ".join(f"{key} {value}" for key, value in found["machine"].items())
+    rows = [speed_row(row) for row in found["rows"]]
+    return titled(f"**{name}**: {machine}", pd.DataFrame(rows))
+
+
+def speed_row(row: dict[str, Any]) -> dict[str, Any]:
+    low, middle, high = row["against"]
+    return {
+        "size, batch": f"{row['size']}, {row['batch']}",
+        "entrant": row["entrant"],
+        "images/s": f"{row['images_per_second']:.4g}",
+        "against the fastest peer": f"{middle:.2f} ({low:.2f} to {high:.2f})",
+        "GFLOP an image": f"{row['flops_per_image'] / 1e9:.2f}",
+        "share of peak": f"{row['share_of_peak']:.1%}",
+        "MB": row["memory_mb"],
+    }
+
+
+def threads_table(found: dict[str, Any]) -> str:
+    """Trainings beside other work: speeds relative to torch's own way on the idle machine."""
+    rows = []
+    for name, loads in found["trainings"].items():
+        for load, ways in loads.items():
+            if isinstance(ways, Mapping):  # the rest is the rate that these are relative to
+                row = {"training": name, "other processes": load}
+                rows.append(row | {way: f"{ratio:.2f}" for way, ratio in ways.items()})
+    about = found["machine"]
+    machine = f"{about['processor']}, {about['cores']} cores, median of {found['rounds']} rounds"
+    title = "**Small trainings beside other work**, relative to torch's own way on the idle machine"
+    return titled(f"{title} ({machine})", pd.DataFrame(rows))
+
+
+def main() -> None:
+    """Write the tables and bring the pages up to date; say what was left out."""
+    wrote = []
+    for scale in SCALES:
+        left = len(records.read_all(REPORTS / "results" / scale)) - len(current(scale))
+        if left:
+            print(f"{left} stale records of scale {scale} are left out: make stale says why")
+        file = REPORTS / "tables" / f"{scale}.csv"
+        text = table(scale)
+        if text:
+            write(file, text)
+            wrote.append(f"reports/tables/{scale}.csv")
+        else:
+            file.unlink(missing_ok=True)  # a table of records that are no more
+    write(README, readme(README.read_text()))
+    write(SPEED, speed(SPEED.read_text()))
+    print("wrote", ", ".join(wrote) or "no table: there is no record to publish")
+
+
+def write(file: Path, text: str) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,449 @@
+"""What a notebook was given: checked, and turned into experiments.
+
+A parameter is described once. Its name, its default and one line of help stand in the
+notebook's parameters cell, its range in the field of the same name of a configuration: of
+`Experiment`, `Recipe` or `Execution`, or of a model that the notebook runs. A list whose name
+is the plural of a field (`latents`, `seeds`) holds values of it. What the cell does not name is
+reached through its three dictionaries: `recipe`, `options` (by model; its keys are the models
+that the notebook trains) and `execution`.
+
+papermill runs `-p sead 1` without a word and turns `-p epochs abc` into text. So the first call
+of every notebook, straight after its parameters cell, is `check`, which refuses unknown names,
+wrong types and values out of range, all of them at once and before anything is loaded. A sweep
+checks its cells by the same call, without a kernel.
+"""
+
+import ast
+import difflib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from lib.config import Config, unknown
+from lib.data.registry import load, settle_variant
+from lib.evaluate import JUDGED_ON
+from lib.files import NOTEBOOKS, resolve
+from lib.machine import resolve_device
+from lib.masking import STRATEGIES
+from lib.models.family import MODELS
+from lib.run.settings import Execution, Experiment, settle
+from lib.training import Recipe
+
+DICTIONARIES = ("recipe", "options", "execution")
+SHOWN = 200  # characters of a value that a message repeats
+
+
+class ParameterError(ValueError):
+    """Parameters that a notebook does not accept; the message names each."""
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The values of a notebook's parameters, each an attribute, and what comes of them."""
+
+    notebook: str
+    values: dict[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        values = self.__dict__.get("values", {})
+        if name not in values:
+            raise AttributeError(f"notebook {self.notebook} has no parameter {name!r}")
+        return values[name]
+
+    def of(self, config: type[Config]) -> dict[str, Any]:
+        """The values that are fields of a configuration."""
+        fields = config.model_fields.keys() - set(DICTIONARIES)
+        return {name: value for name, value in self.values.items() if name in fields}
+
+    @property
+    def models(self) -> list[str]:
+        """The models that the notebook trains."""
+        return list(self.values["options"])
+
+    def execution(self) -> Execution:
+        """How and where to run."""
+        given = self.of(Execution) | self.values["execution"]
+        return Execution(notebook=self.notebook, **given)
+
+    def recipe(self, **changes: Any) -> Recipe:
+        """How to train; a precision of `auto` is what this device is fast at."""
+        given = self.of(Recipe) | self.values["recipe"] | changes
+        if "precision" in given:
+            device = str(self.values["execution"].get("device", "auto"))
+            given["precision"] = settle(device, given["precision"])
+        return Recipe(**given)
+
+    def options(self, model: str) -> dict[str, Any]:
+        """Of one model: values that are fields of its configuration, and what `options` says."""
+        if model not in MODELS:
+            raise ValueError(unknown("model", model, MODELS))
+        return self.of(MODELS[model].config) | self.values["options"].get(model, {})
+
+    def experiment(
+        self,
+        model: str,
+        options: dict[str, Any] | None = None,
+        *,
+        recipe: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Experiment:
+        """One experiment under these parameters.
+
+        options   of the model, beside those that the parameters give
+        recipe    fields of the recipe that are otherwise than the parameters say
+        changes   fields of the experiment that are otherwise
+        """
+        given = self.of(Experiment) | {"test_masks": self.test_masks} | changes
+        given["dataset"] = settle_variant(given["dataset"], self.execution().data_root)
+        size = given["patch_size"]
+        given["patch_size"] = self.quarter() if size is None else patch(size)
+        given["model"] = model
+        given["options"] = self.options(model) | (options or {})
+        given["recipe"] = self.recipe(**recipe or {})
+        return Experiment(**given)
+
+    def baseline(
+        self, model: str, options: dict[str, Any] | None = None, **changes: Any
+    ) -> Experiment:
+        """An experiment that trains nothing: the same for every seed and recipe."""
+        asked = self.experiment(model, options, **{"seed": 0} | changes)
+        return asked.model_copy(update={"recipe": Recipe(epochs=0)})
+
+    @property
+    def test_masks(self) -> tuple[str, ...]:
+        """On which masks models are judged: random ones at the quick scale, three kinds beyond."""
+        ratio = self.values["mask_ratio"]
+        if self.values["scale"] == "quick":
+            return (f"random@{ratio:g}",)
+        defined = [name for name in JUDGED_ON if STRATEGIES[name].defined_at(ratio)]
+        return tuple(f"{name}@{ratio:g}" for name in defined)
+
+    def quarter(self) -> int | tuple[int, int]:
+        """A quarter of the images' sides: what a patch size of None stands for."""
+        root, size = self.execution().data_root, self.values.get("image_size")
+        height, width = load(self.values["dataset"], "test", root, size).images.shape[2:]
+        return height // 4 if height == width else (height // 4, width // 4)
+
+    def identity(self) -> dict[str, Any]:
+        """What decides the numbers of the whole notebook, as JSON data."""
+        values = {name: value for name, value in self.values.items() if name != "execution"}
+        values["dataset"] = settle_variant(values["dataset"], self.execution().data_root)
+        values["precision"] = self.recipe().precision
+        return {"notebook": self.notebook, "parameters": values}
+
+    @property
+    def digest(self) -> str:
+        """Eight digits that stand for everything that decides the numbers."""
+        values = {name: value for name, value in self.values.items() if name != "execution"}
+        text = json.dumps(values, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:8]
+
+
+def patch(size: Any) -> Any:
+    """A patch size as `Experiment` wants it; lists are what notebooks and YAML have."""
+    return tuple(size) if isinstance(size, list) else size
+
+
+def notebooks() -> list[str]:
+    """The names of the study's notebooks."""
+    return sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
+
+
+def defaults(notebook: str) -> dict[str, Any]:
+    """What the parameters cell of a notebook declares. Raises ParameterError."""
+    if notebook not in notebooks():
+        raise ParameterError(unknown("notebook", notebook, notebooks()))
+    cells = json.loads((NOTEBOOKS / f"{notebook}.ipynb").read_text())["cells"]
+    tagged = [cell for cell in cells if "parameters" in cell["metadata"].get("tags", [])]
+    return literals("".join(tagged[0]["source"]))
+
+
+def literals(source: str) -> dict[str, Any]:
+    """The names that a cell assigns, with their values, if it does nothing but assign literals."""
+    found = {}
+    try:
+        for statement in ast.parse(source).body:
+            annotated = isinstance(statement, ast.AnnAssign)
+            target = statement.target if annotated else statement.targets[0]
+            found[target.id] = ast.literal_eval(statement.value)
+    except (SyntaxError, ValueError, AttributeError, TypeError):
+        return {}
+    return found
+
+
+def check(notebook: str, names: dict[str, Any]) -> Parameters:
+    """The checked parameters of a notebook, from its `globals()`, or from what a sweep gives.
+
+    Raises ParameterError naming every parameter that is unknown, ill-typed or out of range.
+    """
+    declared = defaults(notebook)
+    given = assigned(names, declared)
+    problems = [misspelt(name, declared) for name in given if name not in declared]
+    values = declared | {name: value for name, value in given.items() if name in declared}
+    problems += wrong_dictionaries(values)
+    if not problems:
+        values["options"] = merged(declared["options"], values["options"])
+        problems = wrong(Parameters(notebook, values))
+    if problems:
+        listed = "\n  ".join(dict.fromkeys(problems))
+        raise ParameterError(f"notebook {notebook} cannot run with these parameters:\n  {listed}")
+    return Parameters(notebook, values)
+
+
+def merged(
+    declared: dict[str, dict[str, Any]], given: dict[str, dict[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """Options of each model: those given beside, or instead of, those declared."""
+    models = dict.fromkeys([*declared, *given])
+    return {model: declared.get(model, {}) | given.get(model, {}) for model in models}
+
+
+def assigned(names: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
+    """The names that cells of literals have set: the parameters cell and papermill's injected one.
+
+    A parameters cell that is run again forgives what was set before it. Without a kernel's
+    history (`In`) all public names count.
+    """
+    if "In" not in names:
+        return {name: value for name, value in names.items() if not name.startswith("_")}
+    cells = [literals(source) for source in names["In"]]
+    runs = [number for number, cell in enumerate(cells) if declared.keys() <= cell.keys()]
+    targets = [name for cell in cells[runs[-1] if runs else 0 :] for name in cell]
+    return {name: names[name] for name in targets if name in names}
+
+
+def misspelt(name: str, declared: Iterable[str], place: str = "") -> str:
+    """How a name is refused that nothing declared has; `place` is where it stood, with a dot."""
+    near = difflib.get_close_matches(name, declared, n=1)
+    if near:
+        return f"{place}{name[:SHOWN]}: unknown parameter, did you mean {near[0]}?"
+    return f"{place}{name[:SHOWN]}: unknown parameter; there are {', '.join(declared)}"
+
+
+def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
+    """What is wrong with the three dictionaries themselves."""
+    problems = []
+    for name in DICTIONARIES:
+        problems += wrong_dictionary(name, values[name], f": {by_yaml(name)}")
+    if problems:
+        return problems
+    for model, options in values["options"].items():
+        if model not in MODELS:
+            problems.append(f"options: {unknown('model', model, MODELS)}")
+        problems += wrong_dictionary(f"options.{model[:SHOWN]}", options)
+    for name in ("recipe", "execution"):
+        for own in values[name]:
+            if own in values:
+                problems.append(f"{name}.{own}: it is a parameter of its own, give it as {own}")
+    if "notebook" in values["execution"]:
+        problems.append("execution.notebook: the notebook says that itself, leave it out")
+    return problems
+
+
+def wrong_dictionary(name: str, given: Any, hint: str = "") -> list[str]:
+    """What is wrong with one dictionary, apart from its values."""
+    if not isinstance(given, dict):
+        return [f"{name} = {shown(given)}: a dictionary is needed{hint}"]
+    return [
+        f"{name}: {shown(key)} is no name, which must be text"
+        for key in given
+        if not isinstance(key, str)
+    ]
+
+
+def wrong(parameters: Parameters) -> list[str]:
+    """What no configuration accepts, found by building all of them."""
+    problems = [*wrong_execution(parameters), *wrong_fields(parameters)]
+    problems += refused(parameters.recipe, parameters, "recipe.", Recipe)
+    problems += wrong_items(parameters)
+    models = dict.fromkeys(parameters.models)
+    if "model" in parameters.values and not problems:
+        models[parameters.values["model"]] = None
+    for model in models:
+        problems += wrong_options(parameters, model)
+    if problems:
+        return problems
+    for model in models:
+        problems += refused(lambda model=model: trial(parameters, model), parameters)
+    return problems or wrong_strategies(parameters)
+
+
+def wrong_fields(parameters: Parameters) -> list[str]:
+    """What is wrong with those parameters that are fields of an experiment, each by itself."""
+    problems = []
+    for name, value in parameters.of(Experiment).items():
+        if name != "patch_size" or value is not None:
+            problems += wrong_item(Experiment, name, patch(value), name)
+    return problems
+
+
+def wrong_options(parameters: Parameters, model: str) -> list[str]:
+    """What is wrong with the options of one model."""
+    if model not in MODELS:
+        return [unknown("model", model, MODELS)]
+    config = MODELS[model].config
+
+    def build() -> Config:
+        return config(**parameters.options(model))
+
+    return refused(build, parameters, f"options.{model}.", config)
+
+
+def trial(parameters: Parameters, model: str) -> Experiment:
+    """An experiment of a model, without looking at any data."""
+    size = parameters.values["patch_size"]
+    return parameters.experiment(model, patch_size=1 if size is None else size)
+
+
+def wrong_execution(parameters: Parameters) -> list[str]:
+    """What is wrong with device and folders: what would be noticed after the work."""
+    problems = refused(parameters.execution, parameters, "execution.", Execution)
+    if problems:
+        return problems
+    execution = parameters.execution()
+    try:
+        resolve_device(execution.device)
+    except ValueError as error:
+        problems.append(f"execution.device = {shown(execution.device)}: {error}")
+    why = unwritable(execution.output)
+    if why:
+        problems.append(f"execution.output = {shown(execution.output)}: cannot be written ({why})")
+    why = no_path(execution.data_root)
+    if why:
+        problems.append(f"execution.data_root = {shown(execution.data_root)}: no folder ({why})")
+    return problems
+
+
+def unwritable(text: str) -> str:
+    """Why nothing could be written to a folder; empty where it could. Makes none."""
+    why = no_path(text)
+    if why:
+        return why
+    folder = resolve(text)
+    there = next(place for place in (folder, *folder.parents) if place.exists())
+    if not there.is_dir():
+        return f"{there} is a file"
+    return "" if os.access(there, os.W_OK) else f"{there} is read-only"
+
+
+def no_path(text: str) -> str:
+    """Why no folder can be called so; empty where one can, whether or not it is there."""
+    try:
+        resolve(text).stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return ""
+    except (OSError, ValueError, RuntimeError) as error:  # too long; a NUL; `~somebody`
+        return getattr(error, "strerror", None) or f"{error}"
+    return ""
+
+
+def wrong_items(parameters: Parameters) -> list[str]:
+    """What is wrong with the items of lists that are named by the plural of a field."""
+    problems = []
+    for name, field, configs in plurals(parameters):
+        items = parameters.values[name]
+        if not isinstance(items, list | tuple) or not items:
+            problems.append(
+                f"{name} = {shown(items)}: a list of at least one is needed: {by_yaml(name)}"
+            )
+            continue
+        for number, item in enumerate(items):
+            for config in configs:
+                problems += wrong_item(config, field, item, f"{name}.{number}")
+    return problems
+
+
+def plurals(parameters: Parameters) -> Iterator[tuple[str, str, list[type[Config]]]]:
+    """Lists of the notebook: their name, the field, and the configurations that have it."""
+    configs = [Experiment, *(MODELS[model].config for model in parameters.models)]
+    for name in parameters.values:
+        singular = f"{name[:-3]}y" if name.endswith("ies") else name.removesuffix("s")
+        having = [config for config in configs if singular in config.model_fields]
+        if singular != name and having:
+            yield name, singular, having
+
+
+def wrong_item(config: type[Config], name: str, item: Any, place: str) -> list[str]:
+    """What one field of a configuration says of one value."""
+    field = config.model_fields[name]
+    kind = Annotated[field.annotation, field]
+    try:
+        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(item)
+    except ValidationError as error:
+        return [sentence(e, place) for e in error.errors()]
+    return []
+
+
+def wrong_strategies(parameters: Parameters) -> list[str]:
+    """Strategies that nobody knows, or of which none is defined at the ratio of training."""
+    names = parameters.values.get("strategies", [])
+    problems = [
+        f"strategies: {unknown('masking strategy', str(name), STRATEGIES)}"
+        for name in names
+        if name not in STRATEGIES
+    ]
+    ratio = parameters.values["mask_ratio"]
+    if names and not problems and not any(STRATEGIES[name].defined_at(ratio) for name in names):
+        problems.append(f"strategies: none of them is defined at mask_ratio = {ratio:g}")
+    return problems
+
+
+def refused(
+    build: Callable[[], object],
+    parameters: Parameters,
+    place: str = "",
+    config: type[Config] = Experiment,
+) -> list[str]:
+    """What a configuration refuses when it is built, by name.
+
+    place    the dictionary, with a dot, in which stands what is no parameter of its own
+    """
+    try:
+        build()
+    except ValidationError as error:
+        return [located(e, parameters, place, config) for e in error.errors()]
+    except ValueError as error:
+        return [str(error)]
+    return []
+
+
+def located(error: dict[str, Any], parameters: Parameters, place: str, config: type[Config]) -> str:
+    """One of pydantic's errors as a line that says where the value was given."""
+    if not error["loc"]:
+        return sentence(error, "")
+    name = str(error["loc"][0])
+    if error["type"] == "extra_forbidden":
+        known = [field for field in config.model_fields if field != "notebook"]
+        return misspelt(name, known, place)
+    own = "" if name in parameters.values else place
+    return sentence(error | {"loc": error["loc"][1:]}, f"{own}{name}")
+
+
+def sentence(error: dict[str, Any], name: str) -> str:
+    """One of pydantic's errors as a line, of a value or, where it is a list's, of an item."""
+    message = error["msg"].removeprefix("Value error, ")
+    if not name:
+        return message
+    items = [str(part) for part in error["loc"] if isinstance(part, int)]  # the rest is of types
+    hint = f": {by_yaml(name)}" if error["type"] in ("tuple_type", "list_type") else ""
+    return f"{'.'.join([name, *items])} = {shown(error['input'])}: {message}{hint}"
+
+
+def by_yaml(name: str) -> str:
+    """How papermill is given what is no plain value."""
+    *places, last = name.split(".")
+    text = f"{last}: {{...}}" if name in DICTIONARIES else f"{last}: [1, 2]"
+    for place in reversed(places):
+        text = f"{place}: {{{text}}}"
+    return f'pass it as -y "{text}"'
+
+
+def shown(value: Any) -> str:
+    """A value as a message repeats it."""
+    text = repr(value)
+    return text if len(text) <= SHOWN else f"{text[:SHOWN]}..."

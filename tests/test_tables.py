@@ -1,0 +1,43 @@
+"""What a notebook shows of its runs: completed images, and of how many."""
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from test_records import record
+
+from lib.run import tables
+
+
+def run_of(value: float, epochs: int = 3, **measures):
+    """What stands for a run: its record and its values."""
+    found = {"random@0.75/psnr_hidden": {"value": value, "n": 10}} | measures
+    given = record().parameters | {"recipe": {"epochs": epochs}}
+    made = record(metrics={"test": found}, parameters=given)
+    return SimpleNamespace(record=made, value=made.value)
+
+
+def test_a_row_says_its_epochs_and_of_how_many_images_it_is():
+    probe = {"value": 0.5, "n": 300}
+    row = tables.row(run_of(12.5, probe_accuracy=probe).record, "random@0.75")
+    assert row == {"epochs": 3, "n": 10, "PSNR hidden [dB]": 12.5, "linear probe": 0.5}
+
+
+def test_a_comparison_names_data_and_mask_and_leaves_out_what_nobody_has():
+    table = tables.comparison({"a": run_of(12.5), "b": run_of(13.0, epochs=0)}, "random@0.75")
+    assert table.index.name == "digits, random@0.75"
+    assert table["epochs"].tolist() == [3, 0] and table["n"].tolist() == [10, 10]
+    assert table["PSNR hidden [dB]"].tolist() == [12.5, 13.0]
+    assert set(table) == {"epochs", "n", "PSNR hidden [dB]"}
+
+
+def test_another_mask_is_another_table():
+    assert tables.row(run_of(12.5).record, "block@0.75") == {"epochs": 3, "n": 0}
+
+
+def test_over_seeds_gives_an_interval_from_three_runs_on():
+    name = "random@0.75/psnr_hidden"
+    mean, half = tables.over_seeds([run_of(value) for value in (12.0, 13.0, 14.0)], name)
+    assert mean == 13.0 and half == pytest.approx(4.30265 / 3**0.5, abs=1e-3)
+    mean, half = tables.over_seeds([run_of(12.0), run_of(13.0)], name)
+    assert mean == 12.5 and pd.isna(half)
