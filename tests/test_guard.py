@@ -13,7 +13,7 @@ from lib.files import ROOT
 
 PYTHON = sys.executable
 GUARD = str(ROOT / "lib" / "run" / "guard.py")
-CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(99)']); time.sleep(99)"
+CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(999)']); time.sleep(999)"
 
 
 def words(folder, *command, limit=60.0, done="stamp", threads=0):
@@ -39,7 +39,7 @@ def failed(folder):
     return json.loads((folder / "stamp.failed").read_text())
 
 
-def until(condition, patience=300):
+def until(condition, patience=300):  # less than the commands sleep
     end = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < end
@@ -156,7 +156,7 @@ def test_a_parent_that_died_before_the_guard_looked_is_noticed(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux", reason="adopting orphans is Linux's")
 def test_a_grandchild_does_not_outlive_a_command_that_was_killed(tmp_path):
     """As torchrun's workers, which have a session of their own."""
-    code = CHILD.replace("time.sleep(99)'])", "time.sleep(99)'], start_new_session=True)")
+    code = CHILD.replace("time.sleep(999)'])", "time.sleep(999)'], start_new_session=True)")
     process = guarded(tmp_path, PYTHON, "-c", code)
     until(lambda: len(psutil.Process(process.pid).children(recursive=True)) == 2)
     command, grandchild = psutil.Process(process.pid).children(recursive=True)
@@ -166,10 +166,10 @@ def test_a_grandchild_does_not_outlive_a_command_that_was_killed(tmp_path):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the parent-death signal is Linux's")
 def test_a_killed_guard_takes_its_command_with_it(tmp_path):
-    process = guarded(tmp_path, PYTHON, "-c", "import time; time.sleep(99)")
+    process = guarded(tmp_path, PYTHON, "-c", "import time; time.sleep(999)")
     until(lambda: psutil.Process(process.pid).children())
     command = psutil.Process(process.pid).children()[0]
-    until(lambda: "sleep(99)" in " ".join(command.cmdline()))
+    until(lambda: "sleep(999)" in " ".join(command.cmdline()))
     process.kill()
     until(lambda: not command.is_running() or command.status() == psutil.STATUS_ZOMBIE)
 

@@ -31,6 +31,16 @@ def test_a_comparison_names_data_and_mask_and_leaves_out_what_nobody_has():
     assert set(table) == {"epochs", "n", "PSNR hidden [dB]"}
 
 
+def test_what_is_defined_for_no_run_is_no_column():
+    """As the PSNR of visible pixels that are copied exactly."""
+    exact = {"random@0.75/psnr_visible": {"value": None, "n": 10}}
+    runs = {"a": run_of(12.5, **exact), "b": run_of(13.0, **exact)}
+    assert "PSNR visible, raw [dB]" not in tables.comparison(runs, "random@0.75")
+    runs["c"] = run_of(14.0, **{"random@0.75/psnr_visible": {"value": 30.0, "n": 10}})
+    table = tables.comparison(runs, "random@0.75")
+    assert table["PSNR visible, raw [dB]"].isna().tolist() == [True, True, False]
+
+
 def test_another_mask_is_another_table():
     assert tables.row(run_of(12.5).record, "block@0.75") == {"epochs": 3, "n": 0}
 
