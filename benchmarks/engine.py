@@ -21,7 +21,7 @@ import yaml
 
 from engine import snakemake, sweep
 from engine.cells import Cell
-from lib.files import NOTEBOOKS, REPORTS, ROOT, replace_file
+from lib.files import NOTEBOOKS, REPORTS, ROOT, write_json
 from lib.machine import describe
 from lib.run import provenance
 
@@ -90,9 +90,8 @@ def main() -> None:
         "machine": describe(torch.device("cpu")),
         "commit": provenance.commit()[0],
     }
-    text = json.dumps(found, indent=1)
-    print(text)
-    replace_file(TABLE, lambda aside: aside.write_text(text + "\n"))
+    print(json.dumps(found, indent=1))
+    write_json(TABLE, found)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ import torch
 from lib import mapped
 from lib.data import cache
 from lib.feed import ALONE, Feed
-from lib.files import DATA, REPORTS, replace_file
+from lib.files import DATA, REPORTS, write_json
 from lib.machine import describe, keep_freed_memory
 from lib.masking import Masks
 from lib.models.family import Batch, build
@@ -133,8 +133,7 @@ def main() -> None:
             found[title] = {"making it": part("make", file, size), "using it": part("train", file)}
             print(json.dumps({title: found[title]}, indent=1), flush=True)
     found |= {"machine": describe(torch.device("cpu")), "commit": commit()[0]}
-    text = json.dumps(found, indent=1) + "\n"
-    replace_file(REPORTS / "tables" / "large_data.json", lambda aside: aside.write_text(text))
+    write_json(REPORTS / "tables" / "large_data.json", found)
 
 
 if __name__ == "__main__":

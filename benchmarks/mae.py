@@ -27,7 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks import peers
 from benchmarks.peers import PEERS, RATE, RATIO, Size
 from lib.feed import ALONE
-from lib.files import REPORTS, replace_file
+from lib.files import REPORTS, write_json
 from lib.machine import describe, fast_bf16, keep_freed_memory, resolve_device, resolve_precision
 from lib.masking import Masks
 from lib.models.family import Batch, build
@@ -312,11 +312,7 @@ def main() -> int:
             "versions": provenance.versions() | versions,
             "rows": rows,
         }
-        FOLDER.mkdir(parents=True, exist_ok=True)
-        replace_file(
-            FOLDER / f"{chosen.name}.json",
-            lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"),
-        )
+        write_json(FOLDER / f"{chosen.name}.json", about)
     return 0
 
 

@@ -19,7 +19,7 @@ import time
 
 import torch
 
-from lib.files import REPORTS, replace_file
+from lib.files import REPORTS, write_json
 from lib.machine import TORCHS_CHOICE, Threads, describe, keep_freed_memory
 from lib.masking import Masks
 from lib.models.family import build
@@ -182,10 +182,7 @@ def main() -> None:
         "machine": describe(torch.device("cpu")),
         "commit": provenance.commit()[0],
     }
-    replace_file(
-        REPORTS / "tables" / "threads.json",
-        lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"),
-    )
+    write_json(REPORTS / "tables" / "threads.json", about)
 
 
 if __name__ == "__main__":

@@ -12,12 +12,11 @@ differs. A table without a row is not shown.
 
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from lib.files import REPORTS, ROOT
+from lib.files import REPORTS, ROOT, write_text
 from lib.models.family import MODELS
 from lib.run import records, stale
 from lib.run.records import Record
@@ -297,18 +296,13 @@ def main() -> None:
         file = REPORTS / "tables" / f"{scale}.csv"
         text = table(scale)
         if text:
-            write(file, text)
+            write_text(file, text)
             wrote.append(f"reports/tables/{scale}.csv")
         else:
             file.unlink(missing_ok=True)  # a table of records that are no more
-    write(README, readme(README.read_text()))
-    write(SPEED, speed(SPEED.read_text()))
+    write_text(README, readme(README.read_text()))
+    write_text(SPEED, speed(SPEED.read_text()))
     print("wrote", ", ".join(wrote) or "no table: there is no record to publish")
-
-
-def write(file: Path, text: str) -> None:
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(text)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from nbconvert import HTMLExporter
 
 from engine import publish
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
-from lib.files import REPORTS, ROOT, replace_file
+from lib.files import REPORTS, ROOT, write_text
 from lib.run import claims, records, tables
 from lib.run.records import Record
 
@@ -119,7 +119,7 @@ def write_html(notebook: Path) -> None:
     template = str(TEMPLATES / "notebook.html.j2")
     exporter = HTMLExporter(template_file=template, extra_template_basedirs=[str(TEMPLATES)])
     html, _ = exporter.from_filename(str(EXECUTED / notebook.name))
-    replace_file(EXECUTED / f"{notebook.stem}.html", lambda aside: aside.write_text(html))
+    write_text(EXECUTED / f"{notebook.stem}.html", html)
 
 
 def page(outcomes: list[Outcome]) -> str:
@@ -175,8 +175,7 @@ def main() -> int:
         copy = EXECUTED / notebook.name
         if copy.exists() and out_of_date(EXECUTED / f"{notebook.stem}.html", copy):
             write_html(notebook)
-    html = page(outcomes)
-    replace_file(PAGE, lambda aside: aside.write_text(html))
+    write_text(PAGE, page(outcomes))
     print("wrote", PAGE.relative_to(ROOT))
     return int(any(went.error for went in outcomes))
 

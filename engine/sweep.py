@@ -28,7 +28,7 @@ from pydantic import Field, ValidationError
 from engine import cells, snakemake
 from engine.cells import Cell, SweepError, folder_of, is_done, stamp_of
 from lib.config import Config, unknown
-from lib.files import NOTEBOOKS, ROOT, replace_file
+from lib.files import NOTEBOOKS, ROOT, replace_file, write_json, write_text
 from lib.run import records
 from lib.run.parameters import ParameterError, check, defaults, misspelt
 
@@ -201,12 +201,8 @@ def write_plan(name: str, sweep: Sweep, planned: list[Cell]) -> Path:
         "limit_minutes": sweep.limit_minutes,
         "cells": {cell.key: asdict(cell) for cell in planned},
     }
-    write_text(folder / "plan.json", json.dumps(about, indent=1) + "\n")
+    write_json(folder / "plan.json", about)
     return folder / "plan.json"
-
-
-def write_text(file: Path, text: str) -> None:
-    replace_file(file, lambda aside: aside.write_text(text))
 
 
 def collect(name: str) -> pd.DataFrame:

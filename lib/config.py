@@ -14,9 +14,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """Frozen, strict types, no unknown fields."""
+    """Frozen, strict types, finite numbers, no unknown fields."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
     def identity(self) -> dict[str, Any]:
         """What differs from the defaults, as JSON data."""

@@ -28,7 +28,7 @@ JUDGED_ON = ("random", "block", "grid")
 # Of a table of images, what is no measure.
 PLACE = ["split", "mask", "image"]
 
-Measures = dict[str, dict[str, float | int | None]]  # name -> {"value", "n"}
+Metrics = dict[str, dict[str, dict[str, float | int | None]]]  # split -> name -> value and n
 
 
 def parse_mask(name: str) -> tuple[str, float]:
@@ -126,13 +126,13 @@ def as_array(
     return image.permute(1, 2, 0).double().numpy()
 
 
-def summarise(rows: pd.DataFrame) -> dict[str, Measures]:
+def summarise(rows: pd.DataFrame) -> Metrics:
     """From rows of images to split -> mask/measure -> value and n.
 
     A column of squared errors (`mse_`) becomes the PSNR of its mean (`psnr_`), any other its
     mean. n counts the images that have the measure.
     """
-    found: dict[str, Measures] = {}
+    found: Metrics = {}
     for (split, mask), group in rows.groupby(["split", "mask"], sort=False):
         for column in group.columns.difference(PLACE, sort=False):
             values = group[column].dropna().astype(float)
@@ -149,7 +149,7 @@ def summarise(rows: pd.DataFrame) -> dict[str, Measures]:
 class Probed:
     """What features are good for."""
 
-    metrics: dict[str, Measures]  # split -> name -> value and n
+    metrics: Metrics
     strength: float | None  # of the probe, chosen on validation
     edge: bool  # whether it is an end of the grid
 
@@ -190,9 +190,9 @@ def classified(splits: dict[str, Images]) -> bool:
 
 def metrics_of_features(
     probed: dict[str, float], near: dict[str, float], strength: float | None, sizes: dict[str, int]
-) -> dict[str, Measures]:
+) -> Metrics:
     """Accuracies by split as measures; None over 0 images for a split that has none."""
-    found: dict[str, Measures] = {}
+    found: Metrics = {}
     for split in ("validation", "test"):
         count = sizes.get(split, 0)
         found[split] = {

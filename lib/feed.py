@@ -21,7 +21,7 @@ from lib.streams import stream
 
 
 @runtime_checkable
-class Masks(Protocol):
+class MaskSource(Protocol):
     """Where masks come from: `masking.Masks`, or what keeps a state of its own, saved with it."""
 
     def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch tokens"]:
@@ -66,7 +66,7 @@ class Feed:
 
     images: UInt8[Tensor, "count channels height width"]
     labels: Int64[Tensor, " count"] | None  # on the device
-    masks: Masks
+    masks: MaskSource
     augment: str
     batch_size: int
     keep_last: bool  # whether an epoch ends with the images that do not fill a batch

@@ -8,10 +8,13 @@ releases when its holder dies, however it dies.
 """
 
 import contextlib
+import hashlib
+import json
 import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 
@@ -39,6 +42,22 @@ def replace_file(file: Path, write_to: Callable[[Path], object]) -> None:
         aside.replace(file)
     finally:
         aside.unlink(missing_ok=True)
+
+
+def write_text(file: Path, text: str) -> None:
+    """A text file, whole or absent."""
+    replace_file(file, lambda aside: aside.write_text(text))
+
+
+def write_json(file: Path, content: Any) -> None:
+    """JSON data as a file, whole or absent."""
+    write_text(file, json.dumps(content, indent=1) + "\n")
+
+
+def sha256(file: Path) -> str:
+    """Of a file's bytes, as hexadecimal digits."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 @contextlib.contextmanager

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
 from pydantic import Field
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
 from lib.augment import Augment, mixed
 from lib.config import Config, Shares
@@ -123,11 +123,11 @@ class Classifier(Model):
         if not self.how.drop_path or not hasattr(self.body, "layers"):
             return None
         depth, rate = self.body.layers, self.how.drop_path
-        by_image = batch.noise(
-            lambda count, generator: drop_path(depth, count, rate, generator).permute(2, 0, 1),
-            "drop_path",
-        )
-        return by_image.permute(1, 2, 0)
+
+        def by_image(count: int, generator: Generator) -> Float[Tensor, "batch depth 2"]:
+            return drop_path(depth, count, rate, generator).permute(2, 0, 1)
+
+        return batch.noise(by_image, "drop_path").permute(1, 2, 0)
 
 
 def layer_scales(body: nn.Module, decay: float) -> dict[nn.Parameter, float]:

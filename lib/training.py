@@ -25,7 +25,7 @@ from torch.optim import AdamW
 
 from lib.augment import Augment
 from lib.config import Config
-from lib.feed import ALONE, Feed, Masks, Processes
+from lib.feed import ALONE, Feed, MaskSource, Processes
 from lib.machine import Precision, autocast, nearest
 from lib.mapped import release
 from lib.models.family import Batch, Group, Model
@@ -125,12 +125,12 @@ class State:
 
     def restore(self, tensors: dict[str, Tensor], numbers: dict[str, Any]) -> None:
         """Be what `tensors` and `numbers` say, model and optimisers too."""
-        self.model.load_state_dict(part(tensors, "model."))
-        self.best = part(tensors, "best.")
+        self.model.load_state_dict(named(tensors, "model."))
+        self.best = named(tensors, "best.")
         for group, optimiser in self.optimisers.items():
-            moments = part(tensors, f"adamw.{group}.")
+            moments = named(tensors, f"adamw.{group}.")
             for number, parameter in enumerate(parameters_of(optimiser)):
-                own = part(moments, f"{number}.")
+                own = named(moments, f"{number}.")
                 optimiser.state[parameter] = {
                     name: value.to(parameter.device, copy=True) for name, value in own.items()
                 }
@@ -142,7 +142,7 @@ class State:
         self.best_loss = math.inf if best_loss is None else best_loss
 
 
-def part(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """What is named with a prefix, under the rest of its name."""
     chosen = (name for name in tensors if name.startswith(prefix))
     return {name.removeprefix(prefix): tensors[name] for name in chosen}
@@ -156,7 +156,7 @@ def train(
     model: Model,
     images: UInt8[Tensor, "count channels height width"],
     validation: UInt8[Tensor, "validation channels height width"],
-    masks: Masks,
+    masks: MaskSource,
     recipe: Recipe,
     *,
     seed: int,
@@ -238,18 +238,18 @@ def descend(
     Gives this process's part of each loss.
     """
     parts = batch.split(accumulate)
-    phases = [state.model.phases(a_part) for a_part in parts]
+    phases = [state.model.phases(part) for part in parts]
     losses = {}
     for name, optimiser in state.optimisers.items():
         parameters = parameters_of(optimiser)
         optimiser.zero_grad()
         losses[name] = torch.zeros((), device=batch.images.device)
-        for a_part, phase in zip(parts, phases, strict=True):
+        for part, phase in zip(parts, phases, strict=True):
             with autocast(batch.images.device, recipe.precision):
                 group, loss = next(phase)
             if group != name:
                 raise RuntimeError(f"phase {group!r} came where group {name!r} was due")
-            loss = loss * (len(a_part) / batch.whole)
+            loss = loss * (len(part) / batch.whole)
             add_gradients(loss, parameters)
             losses[name] += loss.detach()
             del loss  # and its graph, before the next part's is built

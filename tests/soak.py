@@ -10,7 +10,6 @@ with the commit they were made from. `--few` injects two of each and writes noth
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -29,7 +28,7 @@ import faults
 import pandas as pd
 import torch
 
-from lib.files import REPORTS, replace_file
+from lib.files import REPORTS, replace_file, write_json
 from lib.machine import describe
 from lib.run import provenance, records, states
 from lib.run.experiment import run
@@ -343,10 +342,7 @@ def write(rows: list[dict]) -> None:
         name: int(table[name].sum()) for name in ("injected", "survived", "lost")
     }
     replace_file(TABLE, lambda aside: table.to_csv(aside, index=False, lineterminator="\n"))
-    replace_file(
-        TABLE.with_suffix(".json"),
-        lambda aside: aside.write_text(json.dumps(about, indent=1) + "\n"),
-    )
+    write_json(TABLE.with_suffix(".json"), about)
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import pandas as pd
 import torch
 
 from engine.notebooks import stamp_of
-from lib.files import DATA, NOTEBOOKS, REPORTS, ROOT, replace_file
+from lib.files import DATA, NOTEBOOKS, REPORTS, ROOT, replace_file, write_json
 from lib.machine import describe
 from lib.run import claims, provenance
 from lib.run.parameters import defaults, notebooks
@@ -210,8 +210,7 @@ def write(chosen: list[Variant]) -> int:
         "not_run": not_run,
     }
     replace_file(TABLE, lambda aside: found.to_csv(aside, index=False, lineterminator="\n"))
-    text = json.dumps(about, indent=1) + "\n"
-    replace_file(TABLE.with_suffix(".json"), lambda aside: aside.write_text(text))
+    write_json(TABLE.with_suffix(".json"), about)
     return int((found["verdict"] == "red").any())
 
 

@@ -110,6 +110,23 @@ def test_a_known_error_in_decibels():
     assert psnr(0.01) == pytest.approx(20) and psnr(1.0) == pytest.approx(0)
 
 
+@pytest.mark.parametrize(("side", "window"), [(15, 3), (16, 7)])
+def test_the_window_of_ssim_is_seven_pixels_from_sixteen_on(side, window):
+    truth, prediction = np.random.default_rng(side).random((2, side, 20, 1))
+    expected = structural_similarity(
+        truth, prediction, win_size=window, data_range=1.0, channel_axis=2, full=True
+    )[1]
+    assert ssim_map(truth, prediction) == pytest.approx(expected[:, :, 0])
+
+
+@pytest.mark.parametrize(("count", "turned"), [(4, True), (5, False)])
+def test_few_images_are_put_in_the_basis_of_what_they_span(count, turned):
+    inputs = np.random.default_rng(0).random((count, 8))
+    found, basis = measures.in_own_span(inputs)
+    assert (basis is not None) == turned
+    assert (found if basis is None else found @ basis.T) == pytest.approx(inputs)
+
+
 def test_small_images_use_a_small_window_and_tiny_ones_are_refused():
     truth, prediction = pair(8, 1)
     _, full = structural_similarity(

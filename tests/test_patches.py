@@ -29,9 +29,13 @@ def test_pixel_mask_hides_exactly_the_pixels_of_hidden_patches(images, shape, ge
     assert torch.equal(per_patch, mask[:, :, None].float().expand_as(per_patch))
 
 
-def test_sizes_that_do_not_fit_are_refused():
-    with pytest.raises(ValueError, match="5x5 do not tile images of 32x32"):
-        grid_of((32, 32), (5, 5))
+@pytest.mark.parametrize(
+    ("size", "patch"), [((32, 32), (5, 5)), ((4, 6), (2, 4)), ((5, 4), (2, 2)), ((6, 4), (4, 2))]
+)
+def test_sizes_that_do_not_fit_are_refused(size, patch):
+    said = f"{patch[0]}x{patch[1]} do not tile images of {size[0]}x{size[1]}"
+    with pytest.raises(ValueError, match=said):
+        grid_of(size, patch)
 
 
 def test_visible_and_hidden_indices_part_the_tokens():

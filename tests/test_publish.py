@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from engine import publish
-from lib.files import REPORTS, ROOT
+from lib.files import REPORTS, ROOT, write_text
 from lib.models.family import MODELS
 from lib.run import records
 from lib.run.experiment import run
@@ -75,7 +75,7 @@ def reports(tmp_path_factory):
 def published(reports, monkeypatch):
     """The table of these records, as a reader of the file gets it."""
     monkeypatch.setattr(publish, "REPORTS", reports)
-    publish.write(reports / "tables" / "standard.csv", publish.table("standard"))
+    write_text(reports / "tables" / "standard.csv", publish.table("standard"))
     return publish.read_table()
 
 
@@ -205,7 +205,7 @@ def test_a_table_of_records_that_are_gone_goes_too(tmp_path, monkeypatch, capsys
         (tmp_path / name).write_text(PAGE)
         monkeypatch.setattr(publish, name, tmp_path / name)
     monkeypatch.setattr(publish, "REPORTS", tmp_path)
-    publish.write(tmp_path / "tables" / "standard.csv", "data\n")
+    write_text(tmp_path / "tables" / "standard.csv", "data\n")
     publish.main()
     assert not (tmp_path / "tables" / "standard.csv").exists()
     assert "there is no record to publish" in capsys.readouterr().out

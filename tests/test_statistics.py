@@ -118,6 +118,15 @@ def test_a_seed_twice_in_one_mean_is_refused():
         means(tidy(), "accuracy", ["strategy"])
 
 
+def test_runs_that_differ_in_more_than_their_seed_are_refused():
+    """A mean is over seeds and nothing else; a key of its own is what every run has."""
+    keyed = tidy().assign(key=range(12))
+    assert set(means(keyed, "accuracy", ["strategy", "ratio"])["seeds"]) == {3}
+    other = keyed.assign(epochs=keyed["seed"], batch=32)
+    with pytest.raises(ValueError, match=r"differ in epochs: select rows, or name it in `by`"):
+        means(other, "accuracy", ["strategy", "ratio"])
+
+
 def test_a_measure_that_is_not_there_is_refused_with_those_that_are():
     with pytest.raises(ValueError, match=r"no 'acuracy' on test in this table: it has accuracy"):
         means(tidy(), "acuracy", ["strategy", "ratio"])

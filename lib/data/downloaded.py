@@ -27,6 +27,7 @@ from jaxtyping import UInt8
 from lib.data.folder import read_folder
 from lib.data.pictures import resize_all
 from lib.data.registry import DataError, Images, Split, carve, dataset
+from lib.files import only_one, sha256
 
 VALIDATION = {
     "mnist": 5000,
@@ -106,11 +107,6 @@ def torchvision_datasets() -> ModuleType:
     return datasets
 
 
-def sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def damaged(file: Path, found: str, expected: str) -> DataError:
     return DataError(
         f"{file} is damaged (sha256 {found[:12]}…, expected {expected[:12]}…): "
@@ -127,19 +123,24 @@ def fetch(name: str, root: Path, needed: list[str], download: Callable[[Path], o
     if all((root / part).exists() for part in needed):
         return
     try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as aside:
-            download(Path(aside))
-            for part in Path(aside).iterdir():
-                if (root / part.name).is_dir():
-                    shutil.rmtree(root / part.name)  # something was missing in it
-                part.replace(root / part.name)
+        with only_one(root / f".download-{name}"):  # others that ask for it wait
+            if not all((root / part).exists() for part in needed):
+                download_aside(root, download)
     except (OSError, RuntimeError) as error:
         raise DataError(
             f"data set {name!r} is not in {root} (looked for {needed[0]}) and could not be "
             f"downloaded ({error}). Connect to the network, give data_root a folder that holds "
             f"it, or use an embedded set: digits or photos"
         ) from error
+
+
+def download_aside(root: Path, download: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory(dir=root, prefix=".download-") as aside:
+        download(Path(aside))
+        for part in Path(aside).iterdir():
+            if (root / part.name).is_dir():
+                shutil.rmtree(root / part.name)  # something was missing in it
+            part.replace(root / part.name)
 
 
 def from_arrays(

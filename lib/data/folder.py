@@ -28,7 +28,7 @@ import PIL
 from lib.data.cache import Details, Keep, cached
 from lib.data.pictures import fit, open_rgb
 from lib.data.registry import DataError, Images, Split, check_native, dataset, permutation
-from lib.files import resolve
+from lib.files import resolve, sha256
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm", ".pgm"}
 DECODED = 6  # raise it when other bytes or details are made of the same files: caches go stale
@@ -287,16 +287,11 @@ def decode(part: Part, size: int | None, keep: Keep, **about: str) -> Details:
 def opened(picture: Picture, size: int | None) -> tuple[np.ndarray, str] | None:
     """A picture's bytes and the sha256 of its file; None, with a warning, where it is broken."""
     try:
-        return fit(open_rgb(picture.file), size), content_of(picture.file)
+        return fit(open_rgb(picture.file), size), sha256(picture.file)
     except Exception as error:  # decoders raise almost anything on damaged files
         # The name is quoted: it may hold what moves a cursor.
         warnings.warn(f"skipped {str(picture.file)!r}: {error}", stacklevel=3)
         return None
-
-
-def content_of(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_alike(shape: tuple[int, ...], first: tuple[int, ...], name: str) -> None:

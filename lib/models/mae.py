@@ -137,7 +137,7 @@ class MaskedAutoencoder(Model):
     def forward(
         self, images: Tensor, mask: Mask | None = None
     ) -> Float[Tensor, "batch tokens pixels"]:
-        mask = self.nothing_hidden(images) if mask is None else mask
+        mask = self.space.nothing_hidden(images) if mask is None else mask
         return self.decode(self.encode(images, mask), mask)
 
     def target(
@@ -167,7 +167,7 @@ class MaskedAutoencoder(Model):
         self, images: Tensor, mask: Mask | None = None, statistics: Statistics = "neighbours"
     ) -> Float[Tensor, "batch channels height width"]:
         """Predicted images in [0, 1]; `statistics`: how normalised predictions become pixels."""
-        mask = self.nothing_hidden(images) if mask is None else mask
+        mask = self.space.nothing_hidden(images) if mask is None else mask
         patches = self(images, mask).float()
         if self.config.normalise_target:
             truth = patchify(self.space.standardise(images), self.patch)
@@ -179,10 +179,6 @@ class MaskedAutoencoder(Model):
     ) -> Float[Tensor, "batch dim"]:
         latents = self.encode(images, keep=keep)
         return latents[:, 0] if self.config.pooling == "cls" else latents[:, 1:].mean(dim=1)
-
-    def nothing_hidden(self, images: Tensor) -> Mask:
-        tokens = self.grid[0] * self.grid[1]
-        return torch.zeros(len(images), tokens, dtype=torch.bool, device=images.device)
 
     @property
     def layers(self) -> int:

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from lib.files import replace_file
+from lib.files import replace_file, write_json
 from lib.models.mae import MAEConfig, MaskedAutoencoder
 from lib.models.published_files import (
     Source,
@@ -35,7 +35,6 @@ from lib.models.published_files import (
     published_preprocessor,
     read_source,
     shown,
-    write_json,
 )
 from lib.models.published_names import POSITIONS, PretrainedError, relaid, renamed, to_published
 from lib.patches import Size, grid_of
@@ -55,8 +54,8 @@ DECODER = ("decoder", "head.", "mask_token")  # how the names of its tensors beg
 
 
 @dataclass(frozen=True)
-class Stack:
-    """The measures of one transformer."""
+class TransformerSize:
+    """Widths and depth of one transformer."""
 
     width: int
     depth: int
@@ -67,22 +66,22 @@ class Stack:
         return self.inner / self.width
 
 
-RELEASED_DECODER = Stack(512, 8, 2048)  # drawn anew where only an encoder was published
+RELEASED_DECODER = TransformerSize(512, 8, 2048)  # drawn anew where only an encoder was published
 
 
 @dataclass(frozen=True)
-class Measures:
+class Architecture:
     """What the shapes of the tensors show of a model."""
 
     channels: int
     patch: Size
     tokens: int
-    encoder: Stack
-    decoder: Stack | None  # None: these weights have none
+    encoder: TransformerSize
+    decoder: TransformerSize | None  # None: these weights have none
 
 
-def measure(named: Mapping[str, Tensor]) -> Measures:
-    """Measures of weights that have our names.
+def architecture_of(named: Mapping[str, Tensor]) -> Architecture:
+    """What weights that have our names are of.
 
     Raises PretrainedError where one is not to be had.
     """
@@ -90,12 +89,12 @@ def measure(named: Mapping[str, Tensor]) -> Measures:
     tokens = axes(named, "positions", 3)[1] - 1  # without [CLS]
     decoder = None
     if any(name.startswith(DECODER) for name in named):
-        decoder = measure_stack(named, "decoder", axes(named, "decoder_embedding.weight", 2)[0])
-    encoder = measure_stack(named, "encoder", width)
+        decoder = transformer_size(named, "decoder", axes(named, "decoder_embedding.weight", 2)[0])
+    encoder = transformer_size(named, "encoder", width)
     check_positions(named, "positions", (1, tokens + 1, width))
     if decoder and "decoder_positions" in named:
         check_positions(named, "decoder_positions", (1, tokens + 1, decoder.width))
-    return Measures(channels, (patch[0], patch[1]), tokens, encoder, decoder)
+    return Architecture(channels, (patch[0], patch[1]), tokens, encoder, decoder)
 
 
 def axes(named: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...]:
@@ -109,11 +108,11 @@ def axes(named: Mapping[str, Tensor], name: str, count: int) -> tuple[int, ...]:
     return shape
 
 
-def measure_stack(named: Mapping[str, Tensor], stack: str, width: int) -> Stack:
+def transformer_size(named: Mapping[str, Tensor], stack: str, width: int) -> TransformerSize:
     """Depth is the number of blocks that are there, whatever they are numbered."""
     numbered = re.compile(rf"{stack}\.blocks\.(\d+)\.")
     found = {match[1] for name in named if (match := numbered.match(name))}
-    return Stack(width, len(found), axes(named, f"{stack}.blocks.0.mlp.0.weight", 2)[0])
+    return TransformerSize(width, len(found), axes(named, f"{stack}.blocks.0.mlp.0.weight", 2)[0])
 
 
 def check_positions(named: Mapping[str, Tensor], name: str, expected: tuple[int, ...]) -> None:
@@ -124,7 +123,7 @@ def check_positions(named: Mapping[str, Tensor], name: str, expected: tuple[int,
         )
 
 
-def check_agreement(source: Source, found: Measures) -> None:
+def check_agreement(source: Source, found: Architecture) -> None:
     """Raise PretrainedError where config.json says something else than the tensors show."""
     shows = {
         "patch_size": found.patch,
@@ -190,7 +189,7 @@ def heads_of(part: Part, width: int, source: Source, given: int | None) -> int:
 
 
 def configuration(
-    source: Source, found: Measures, heads: int | None, decoder_heads: int | None
+    source: Source, found: Architecture, heads: int | None, decoder_heads: int | None
 ) -> MAEConfig:
     """Raises PretrainedError where the model does not allow a number."""
     encoder = found.encoder
@@ -220,7 +219,7 @@ def configuration(
         ) from error
 
 
-def trained_shape(source: Source, found: Measures) -> Shape:
+def trained_shape(source: Source, found: Architecture) -> Shape:
     """The shape of the images that the weights were made for; a square where no file says it."""
     file, size, patch = source.config_file, source.stated.image_size, found.patch
     if size is None:
@@ -293,7 +292,7 @@ def load_pretrained(
     """
     read = read_source(source)
     named = renamed(read.tensors)
-    found = measure(named)
+    found = architecture_of(named)
     check_agreement(read, found)
     config = configuration(read, found, heads, decoder_heads)
     trained = trained_shape(read, found)

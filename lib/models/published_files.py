@@ -9,7 +9,6 @@ tensors are floats that lie in it; whether fields and tensors make a model is fo
 """
 
 import argparse
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,6 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.config import as_tuple
-from lib.files import replace_file
 from lib.models.mae import MaskedAutoencoder
 from lib.models.published_names import PretrainedError
 
@@ -223,15 +221,6 @@ def check_tensors(tensors: Mapping[Any, Any], file: Path) -> None:
 
 
 # --- out
-
-
-def write_json(file: Path, content: dict[str, Any]) -> None:
-    text = json.dumps(content, indent=1) + "\n"
-
-    def write(aside: Path) -> None:
-        aside.write_text(text)
-
-    replace_file(file, write)
 
 
 def published_config(model: MaskedAutoencoder) -> dict[str, Any]:

@@ -118,7 +118,10 @@ class CrossMAE(MaskedAutoencoder):
             return
         hidden = visible_indices(batch.mask)[1]
         count = max(1, int(self.config.predict_share * hidden.shape[1] + 0.5))
-        ranks = batch.noise(lambda whole, g: torch.rand(whole, hidden.shape[1], generator=g))
-        chosen = hidden.gather(1, ranks.argsort(dim=1)[:, :count])
+
+        def ranks(whole: int, generator: Generator) -> Tensor:
+            return torch.rand(whole, hidden.shape[1], generator=generator)
+
+        chosen = hidden.gather(1, batch.noise(ranks).argsort(dim=1)[:, :count])
         predicted = self.decode_at(self.encode(batch.images, batch.mask), batch.mask, chosen)
         yield "loss", ((predicted - take(self.target(batch.images), chosen)) ** 2).mean()

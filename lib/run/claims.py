@@ -12,7 +12,6 @@ written to claims/SCALE/NOTEBOOK.json for the report. How much room each claim h
 and machines is what `make steady` measures: under CLAIMS_NEVER_FAIL nothing fails.
 """
 
-import json
 import os
 from numbers import Real
 from pathlib import Path
@@ -20,7 +19,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.files import replace_file, resolve
+from lib.files import resolve, write_json
 from lib.run.parameters import Parameters
 
 NEVER_FAIL = "CLAIMS_NEVER_FAIL"  # the environment variable
@@ -55,7 +54,7 @@ class Claims:
         claim = {"claim": len(self.made) + 1, "statement": statement, "value": value}
         claim |= {"above": above, "below": below, "holds": holds, "declared": self.declared}
         self.made.append(claim)
-        self.write()
+        write_json(self.file, self.made)
         if self.declared and not holds and not os.environ.get(NEVER_FAIL):
             raise AssertionError(
                 f"claim {claim['claim']} does not hold: {statement} "
@@ -65,11 +64,6 @@ class Claims:
         if not self.declared:
             verdict = "not claimed under these parameters"
         print(f"{claim['claim']} {verdict}: {statement}")
-
-    def write(self) -> None:
-        """Keep what was claimed, for the report."""
-        text = json.dumps(self.made, indent=1) + "\n"
-        replace_file(self.file, lambda aside: aside.write_text(text))
 
     def room(self) -> pd.DataFrame:
         """A row for each claim: what was measured, its bounds, and the room between."""

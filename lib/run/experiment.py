@@ -41,7 +41,6 @@ from lib.run.settings import Execution, Experiment
 from lib.streams import stream
 
 Splits = dict[str, Images]
-Metrics = dict[str, dict[str, dict[str, Any]]]  # split -> name -> value and n
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ class Found:
     """What a run has found so far: what its record will say."""
 
     history: list[dict[str, Any]] = field(default_factory=list)
-    metrics: Metrics = field(default_factory=lambda: {"validation": {}, "test": {}})
+    metrics: evaluate.Metrics = field(default_factory=lambda: {"validation": {}, "test": {}})
     warnings: list[str] = field(default_factory=list)
     images: pd.DataFrame = field(default_factory=pd.DataFrame)
 
@@ -131,10 +130,13 @@ def check_images(experiment: Experiment, splits: Splits) -> None:
 
 
 def probe_output(folder: Path) -> None:
-    """Raises OSError where nothing can be written to a folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp"):
-        pass
+    """Raises OSError, which names the parameter, where nothing can be written to a folder."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp"):
+            pass
+    except OSError as error:
+        raise OSError(f"output: nothing can be written to {folder} ({error})") from error
 
 
 def perform(experiment: Experiment, execution: Execution) -> Run | None:
@@ -352,7 +354,7 @@ def reconstructed(
     return frames
 
 
-def add(metrics: Metrics, more: Metrics) -> None:
+def add(metrics: evaluate.Metrics, more: evaluate.Metrics) -> None:
     """Measures beside those there are."""
     for split, measures in more.items():
         metrics.setdefault(split, {}).update(measures)

@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from lib.files import ROOT, replace_file
+from lib.files import ROOT, write_json
 from lib.run import guard
 from lib.run.settings import Execution, Experiment
 
@@ -37,8 +37,7 @@ def write_job(experiment: Experiment, execution: Execution) -> Path:
         "execution": execution.model_dump(mode="json"),
     }
     file.with_suffix(".error").unlink(missing_ok=True)
-    text = json.dumps(job, indent=1) + "\n"
-    replace_file(file, lambda aside: aside.write_text(text))
+    write_json(file, job)
     return file
 
 

@@ -20,6 +20,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Annotated, Any
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -269,7 +270,7 @@ def wrong(parameters: Parameters) -> list[str]:
     if problems:
         return problems
     for model in models:
-        problems += refused(lambda model=model: trial(parameters, model), parameters)
+        problems += refused(partial(trial, parameters, model), parameters)
     return problems or wrong_strategies(parameters)
 
 
@@ -373,7 +374,7 @@ def wrong_item(config: type[Config], name: str, item: Any, place: str) -> list[s
     field = config.model_fields[name]
     kind = Annotated[field.annotation, field]
     try:
-        TypeAdapter(kind, config=ConfigDict(strict=True)).validate_python(item)
+        TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False)).validate_python(item)
     except ValidationError as error:
         return [sentence(e, place) for e in error.errors()]
     return []

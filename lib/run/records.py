@@ -19,7 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from lib.files import replace_file
+from lib.files import replace_file, write_text
 
 Scale = Literal["quick", "standard", "full"]
 
@@ -113,8 +113,7 @@ def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Record:
     record = record.model_copy(update={"images_sha256": images, "sha256": None})
     record = Record.model_validate_json(record.model_dump_json())  # as it will be read
     record = record.model_copy(update={"sha256": record.digest()})
-    text = record.model_dump_json(indent=1) + "\n"
-    replace_file(file, lambda aside: aside.write_text(text))
+    write_text(file, record.model_dump_json(indent=1) + "\n")
     return record
 
 

@@ -6,6 +6,7 @@ from the defaults and of the behaviour version of every component used, so a rec
 code that behaved otherwise is not taken for a result of today's.
 """
 
+import os
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -24,6 +25,7 @@ from lib.training import Recipe
 
 VERSION = 1  # raise it when a default below changes, or how a run goes about its work
 LONGEST_NAME = 180  # bytes of a data set's name: a record's file, of at most 255, is called by it
+MOST_PROCESSES = max(64, os.cpu_count() or 1)  # beyond some, they take the machine's memory
 Side = Annotated[int, Field(ge=1)]  # in pixels
 
 
@@ -186,7 +188,7 @@ class Execution(Config):
     notebook: str = ""
     device: str = "auto"
     threads: int | None = Field(None, ge=1, le=MOST_THREADS)  # of each process
-    processes: int = Field(1, ge=1)  # that train together on this machine (see parallel)
+    processes: int = Field(1, ge=1, le=MOST_PROCESSES)  # training together here (see parallel)
     accumulate: int = Field(1, ge=1)  # parts in which a process takes its share of a batch
     save_every: float = Field(60.0, ge=0)  # seconds between states: what a kill costs at most
     rerun: bool = False

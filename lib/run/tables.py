@@ -16,7 +16,7 @@ from lib.statistics import t_interval
 if TYPE_CHECKING:
     from lib.run.experiment import Run
 
-MEASURES = {
+RECONSTRUCTION = {
     "psnr_hidden": "PSNR hidden [dB]",
     "psnr_visible": "PSNR visible, raw [dB]",
     "psnr_all": "PSNR all [dB]",
@@ -28,11 +28,11 @@ FEATURES = {"probe_accuracy": "linear probe", "knn_accuracy": "k-NN"}
 
 
 def row(
-    record: Record, mask: str, split: str = "test", measures: Iterable[str] = MEASURES
+    record: Record, mask: str, split: str = "test", measures: Iterable[str] = RECONSTRUCTION
 ) -> dict[str, Any]:
     """Titles and values of one record: its epochs, its measures under a mask, and of how many."""
     found = record.metrics.get(split, {})
-    names = {MEASURES[name]: f"{mask}/{name}" for name in measures}
+    names = {RECONSTRUCTION[name]: f"{mask}/{name}" for name in measures}
     names |= {title: name for name, title in FEATURES.items()}
     values = {title: found[name].value for title, name in names.items() if name in found}
     counts = [found[name].n for name in names.values() if name in found]
@@ -41,7 +41,7 @@ def row(
 
 
 def comparison(
-    runs: dict[str, "Run"], mask: str, split: str = "test", measures: Iterable[str] = MEASURES
+    runs: dict[str, "Run"], mask: str, split: str = "test", measures: Iterable[str] = RECONSTRUCTION
 ) -> pd.DataFrame:
     """A row per run under one test mask; the table's name says on which data."""
     rows = {label: row(run.record, mask, split, measures) for label, run in runs.items()}
