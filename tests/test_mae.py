@@ -6,6 +6,7 @@ import inspect
 import pytest
 import torch
 from families import masks, small, spoilt
+from pydantic import ValidationError
 from torch import nn
 
 import lib.models.mae
@@ -208,6 +209,16 @@ def test_neighbours_are_visible_and_near():
 def test_what_cannot_be_built_is_refused(options, message):
     with pytest.raises(ValueError, match=message):
         MAEConfig(**options)
+
+
+COUNTS = ("dim", "depth", "heads", "decoder_dim", "decoder_depth", "decoder_heads")
+
+
+@pytest.mark.parametrize("name", [*COUNTS, "mlp_ratio", "decoder_mlp_ratio", "eps"])
+def test_every_measure_of_the_model_is_above_zero(name):
+    nothing = 0 if name in COUNTS else 0.0
+    with pytest.raises(ValidationError, match=rf"{name}\n.*greater than"):
+        MAEConfig(**{name: nothing})
 
 
 def test_the_decoders_perceptrons_are_as_wide_as_the_encoders_unless_told(shape):

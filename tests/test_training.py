@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 from families import TRAINED, small
+from pydantic import ValidationError
 from torch import nn
 
 from lib import training
@@ -343,3 +344,23 @@ def test_every_phase_casts_weights_anew():
     one_step(model, Recipe(epochs=1, learning_rate=0.5, warmup=0.0, precision="bf16"))
     assert model.seen == [pytest.approx(model.first.item(), rel=1e-2)]
     assert model.first.item() == pytest.approx(0.5, abs=0.03)
+
+
+OUTSIDE = [
+    ("epochs", -1),
+    ("epochs", 1_000_001),
+    ("batch_size", 0),
+    ("learning_rate", 0.0),
+    ("learning_rate", 1.0),
+    ("weight_decay", -0.01),
+    ("warmup", -0.01),
+    ("warmup", 1.0),
+    ("clip", 0.0),
+    ("evaluations", 0),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), OUTSIDE)
+def test_a_recipe_that_nobody_can_follow_is_refused_by_name(name, value):
+    with pytest.raises(ValidationError, match=rf"{name}\n.*(greater|less) than"):
+        Recipe(**{"epochs": 1, name: value})
