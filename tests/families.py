@@ -28,10 +28,10 @@ SMALL = {
 TRAINED = [name for name, family in MODELS.items() if family.trained]
 
 
-def small(name: str, shape: Shape, **options) -> nn.Module:
-    """A small model of a family; what is fitted has not been."""
+def small(name: str, shape: Shape, *, deviation: float = 0.3, **options) -> nn.Module:
+    """A small model of a family for pixels of some deviation; what is fitted has not been."""
     mean = torch.full((shape.channels,), 0.5)
-    std = torch.full((shape.channels,), 0.3)
+    std = torch.full((shape.channels,), deviation)
     return build(name, SMALL.get(name, {}) | options, shape, mean, std, stream(0, "w"))
 
 

@@ -188,3 +188,16 @@ def test_an_image_in_two_splits_is_counted_once_for_the_pair():
     test = load("digits", "test")
     twice = replace(test, images=torch.cat([test.images, test.images[:5]]), labels=None)
     assert registry.shared_images({"train": twice, "test": test.take(torch.arange(7))}) == 7
+
+
+@pytest.mark.parametrize("images", [torch.zeros(4, 1, 8, 8), torch.zeros(4, 8, 8).byte()])
+def test_a_reader_of_other_arrays_is_refused_by_the_name_of_its_set(images, monkeypatch):
+    def read(split, root, size, path):
+        found = replace(load("digits", split))
+        object.__setattr__(found, "images", images)  # past the check of types that tests have
+        return found
+
+    entry = replace(DATASETS["digits"], name="mine", read=read)
+    monkeypatch.setitem(DATASETS.entries, "mine", entry)
+    with pytest.raises(DataError, match=r"mine: its reader gives torch.*, not uint8 \[count"):
+        load("mine", "train")

@@ -119,7 +119,8 @@ def test_every_column_has_one_name_and_raw_ones_keep_theirs():
     hidden = np.arange(16).reshape(4, 4) < 8
     row = measures.image_measures(truth, prediction, hidden)
     found = evaluate.summarise(table(**{name: [value] for name, value in row.items()}))["test"]
-    assert set(found) == {
+    assert len(found) == len(row)
+    assert set(found) >= {
         *("m/psnr_hidden", "m/psnr_visible", "m/psnr_all", "m/ssim_hidden", "m/ssim_all"),
         *("m/raw_psnr_all", "m/raw_ssim_hidden", "m/raw_ssim_visible", "m/raw_ssim_all"),
     }

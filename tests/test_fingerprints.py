@@ -15,6 +15,7 @@ def test_every_component_has_a_stored_fingerprint():
 
 @pytest.mark.parametrize("name", COMPONENTS)
 def test_results_are_those_of_the_version(name):
+    assert name in STORED, "a new component: run python tests/fingerprints.py"
     version, measure = COMPONENTS[name]
     assert STORED[name]["version"] == version, (
         "the version was raised: run python tests/fingerprints.py"

@@ -99,6 +99,13 @@ def test_where_everything_is_hidden_there_is_no_visible_region():
     assert found["ssim_all"] == found["raw_ssim_all"]
 
 
+def test_every_measure_of_an_ordinary_image_is_a_number():
+    truth, prediction = pair(8, 3)
+    hidden = np.arange(64).reshape(8, 8) < 40
+    found = image_measures(truth, prediction, hidden)
+    assert len(found) >= 9 and all(map(math.isfinite, found.values()))
+
+
 def test_an_exact_copy_has_no_finite_psnr_and_ssim_one():
     truth, _ = pair(16, 1)
     found = image_measures(truth, truth, upper(16, 0))

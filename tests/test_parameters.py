@@ -35,7 +35,8 @@ def fields(name: str) -> set[str]:
 def test_each_parameter_is_a_field_that_says_its_range(name):
     known = fields(name)
     plurals = {f"{field}s" for field in known} | {f"{field[:-1]}ies" for field in known}
-    assert not defaults(name).keys() - known - plurals - set(DICTIONARIES)
+    extra = defaults(name).keys() - known - plurals - set(DICTIONARIES)
+    assert not extra, f"{extra}: no fields of a configuration, nor plurals of one"
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,6 +46,11 @@ def test_the_cell_is_typed_and_every_line_says_what_it_is(name):
     assert all(isinstance(statement, ast.AnnAssign) for statement in statements)
     assert {statement.target.id for statement in statements} == set(defaults(name))
     assert all(len(line) <= 100 for line in cell.splitlines())
+    for statement in statements:
+        line = cell.splitlines()[statement.end_lineno - 1]
+        assert re.search(r"  # \S", line), f"{line}: what is it?"
+        value = defaults(name)[statement.target.id]
+        assert value is None or type(value).__name__ == statement.annotation.id, line
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -60,7 +66,17 @@ def test_no_cell_gives_a_parameters_name_to_something_else(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_claims_are_made_for_the_parameters_that_are_declared(name):
     (digest,) = re.findall(r'Claims\(p, "(\w+)"\)', "\n".join(c.source for c in code(name)))
-    assert digest == check(name, {}).digest
+    wanted = check(name, {}).digest
+    assert digest == wanted, (
+        f'{name}: write Claims(p, "{wanted}") in the cell of claims, once they are seen to hold'
+    )
+
+
+def test_a_list_of_values_of_a_recipe_is_checked_item_by_item(monkeypatch):
+    declared = defaults("04_masking_strategies") | {"warmups": [0.1, "x"]}
+    monkeypatch.setattr(parameters, "defaults", lambda name: declared)
+    with pytest.raises(ParameterError, match=r"warmups\.1 = 'x': .*number"):
+        check("04_masking_strategies", {})
 
 
 def test_the_digest_knows_what_decides_the_numbers_and_no_more(tmp_path):
@@ -76,10 +92,11 @@ def test_every_problem_is_named_at_once(name):
         check(name, {"sead": 1, "epochz": 2})
     assert "sead: unknown parameter" in str(error.value)
     assert "epochz: unknown parameter, did you mean epochs?" in str(error.value)
-    wrong = {"epochs": "abc", "learning_rate": 3.0, "recipe": {"weight_decay": True}}
+    other = next(field for field in Recipe.model_fields if field not in defaults(name))
+    wrong = {"epochs": "abc", "learning_rate": 3.0, "recipe": {other: []}}
     with pytest.raises(ParameterError) as error:
         check(name, wrong | {"execution": {"save_every": -1.0}})
-    for part in ("  epochs = 'abc'", "  learning_rate = 3.0", "  recipe.weight_decay = True"):
+    for part in ("  epochs = 'abc'", "  learning_rate = 3.0", f"  recipe.{other} = []"):
         assert part in str(error.value)
     assert "  execution.save_every = -1.0" in str(error.value)
 

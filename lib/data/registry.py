@@ -174,6 +174,11 @@ def read_once(entry: DataSet, split: Split, root: Path, size: int | None, path: 
     images = entry.read(split, root, size, path)
     if len(images) == 0:
         raise DataError(f"{entry.name}: no image in the {split} split")
+    if images.images.dtype != torch.uint8 or images.images.ndim != 4:
+        found = f"{images.images.dtype} {list(images.images.shape)}"
+        raise DataError(
+            f"{entry.name}: its reader gives {found}, not uint8 [count, channels, height, width]"
+        )
     check_native(tuple(images.images.shape[2:]), entry.name)
     return images
 

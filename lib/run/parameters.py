@@ -361,7 +361,7 @@ def wrong_items(parameters: Parameters) -> list[str]:
 
 def plurals(parameters: Parameters) -> Iterator[tuple[str, str, list[type[Config]]]]:
     """Lists of the notebook: their name, the field, and the configurations that have it."""
-    configs = [Experiment, *(MODELS[model].config for model in parameters.models)]
+    configs = [Experiment, Recipe, *(MODELS[model].config for model in parameters.models)]
     for name in parameters.values:
         singular = f"{name[:-3]}y" if name.endswith("ies") else name.removesuffix("s")
         having = [config for config in configs if singular in config.model_fields]
