@@ -1,5 +1,6 @@
 import pandas as pd
 import pytest
+from pydantic import ValidationError
 
 from lib.run import provenance, records
 from lib.run.settings import Experiment
@@ -90,6 +91,26 @@ def test_damaged_per_image_errors_are_named(tmp_path, damage):
     beside.write_bytes(damage(beside.read_bytes())) if damage else beside.unlink()
     with pytest.raises(records.DamagedRecord, match=r"parquet is missing or damaged"):
         records.read_images(beside.with_suffix(".json"), written)
+
+
+def test_rows_of_images_are_numbered_anew(tmp_path):
+    """Whatever number they had in the table that they were cut from."""
+    rows = pd.DataFrame({"image": [0, 1], "mse_hidden": [0.1, 0.2]}, index=[7, 3])
+    written = records.write(record(), rows, tmp_path)
+    again = records.read_images(tmp_path / f"{written.name}.json", written)
+    assert again.index.tolist() == [0, 1] and list(again) == list(rows)
+
+
+@pytest.mark.parametrize("field", ["parameters", "flops"])
+def test_a_model_has_no_negative_size(field):
+    model = {"family": "mae", "label": "ViT-MAE", "parameters": 5, "flops": 7}
+    with pytest.raises(ValidationError, match=rf"model\.{field}\n.*greater than or equal to 0"):
+        record(model=model | {field: -1})
+
+
+def test_a_measure_is_of_no_negative_number_of_images():
+    with pytest.raises(ValidationError, match=r"\.n\n.*greater than or equal to 0"):
+        record(metrics={"test": {"probe_accuracy": {"value": 0.5, "n": -1}}})
 
 
 def test_a_half_written_record_is_never_found(tmp_path, monkeypatch):
