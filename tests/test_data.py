@@ -201,3 +201,10 @@ def test_a_reader_of_other_arrays_is_refused_by_the_name_of_its_set(images, monk
     monkeypatch.setitem(DATASETS.entries, "mine", entry)
     with pytest.raises(DataError, match=r"mine: its reader gives torch.*, not uint8 \[count"):
         load("mine", "train")
+
+
+def test_a_subset_of_one_is_one_and_of_all_is_all_in_order():
+    everything = load("digits", "test")
+    assert len(load("digits", "test", subset=1)) == 1
+    assert torch.equal(load("digits", "test", subset=300).images, everything.images)
+    assert not torch.equal(load("digits", "test", subset=299).images, everything.images[:299])

@@ -113,6 +113,11 @@ def test_a_measure_is_of_no_negative_number_of_images():
         record(metrics={"test": {"probe_accuracy": {"value": 0.5, "n": -1}}})
 
 
+def test_a_key_knows_what_was_asked_and_not_in_which_order():
+    assert records.key_of({"a": 1, "b": 2}) == records.key_of({"b": 2, "a": 1})
+    assert records.key_of({"a": 1, "b": 2}) != records.key_of({"a": 2, "b": 1})
+
+
 def test_a_half_written_record_is_never_found(tmp_path, monkeypatch):
     def dies(self, text):
         with self.open("w") as stream:
