@@ -50,8 +50,9 @@ def pixel_mask(
     mask: Bool[Tensor, "batch tokens"], patch: Size, grid: Size
 ) -> Bool[Tensor, "batch 1 height width"]:
     """The mask of patches as a mask of pixels."""
-    laid = mask.reshape(-1, 1, *grid)
-    return laid.repeat_interleave(patch[0], dim=2).repeat_interleave(patch[1], dim=3)
+    laid = mask.reshape(-1, 1, grid[0], 1, grid[1], 1)
+    spread = laid.expand(-1, -1, -1, patch[0], -1, patch[1])  # batch 1 rows height columns width
+    return spread.reshape(-1, 1, grid[0] * patch[0], grid[1] * patch[1])
 
 
 def visible_indices(

@@ -242,7 +242,8 @@ def descend(
     losses = {}
     for name, optimiser in state.optimisers.items():
         parameters = parameters_of(optimiser)
-        optimiser.zero_grad()
+        for parameter in parameters:  # as zero_grad, whose hooks cost a small model a tenth
+            parameter.grad = None
         losses[name] = torch.zeros((), device=batch.images.device)
         for part, phase in zip(parts, phases, strict=True):
             with autocast(batch.images.device, recipe.precision):
