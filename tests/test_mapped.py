@@ -7,6 +7,7 @@ import numpy as np
 import psutil
 import pytest
 import torch
+from families import VIT
 from PIL import Image
 
 from lib import mapped
@@ -67,21 +68,11 @@ def test_a_mapped_set_is_the_set(both):
     )
 
 
-SMALL = {
-    "dim": 8,
-    "depth": 1,
-    "heads": 2,
-    "decoder_dim": 8,
-    "decoder_depth": 1,
-    "decoder_heads": 2,
-}
-
-
 def trained(images: Images) -> list[torch.Tensor]:
     """The parameters of a small model after two epochs."""
     shape = Shape(3, 16, 16, (4, 4))
     statistics = channel_statistics(images.images)
-    model = build("mae", SMALL, shape, *statistics, stream(0, "weights"))
+    model = build("mae", VIT, shape, *statistics, stream(0, "weights"))
     masks = Masks("random", 0.75, shape.grid, seed=0)
     recipe = Recipe(epochs=2, batch_size=8, augment="crop_flip")
     train(model, images.images, images.images[:4], masks, recipe, seed=0)

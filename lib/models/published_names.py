@@ -76,15 +76,6 @@ class PretrainedError(ValueError):
 # --- in
 
 
-def to_ours(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors under our names and in our shapes, float32 (float64 stays).
-
-    Raises PretrainedError where the parts of an attention are not all there, and where the
-    position of [CLS] is not zero.
-    """
-    return relaid(renamed(tensors))
-
-
 def renamed(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Tensors under our names, still in their shapes.
 
@@ -109,7 +100,11 @@ def substituted(name: str, patterns: tuple[tuple[str, str], ...]) -> str:
 
 
 def relaid(named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Tensors that have our names, in our shapes."""
+    """Tensors that have our names, in our shapes.
+
+    Raises PretrainedError where the parts of an attention are not all there, and where the
+    position of [CLS] is not zero.
+    """
     found = dict(named)
     for query in [name for name in found if ".attention.query." in name]:
         join_parts(found, query)

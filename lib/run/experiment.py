@@ -136,7 +136,9 @@ def probe_output(folder: Path) -> None:
         with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp"):
             pass
     except OSError as error:
-        raise OSError(f"output: nothing can be written to {folder} ({error})") from error
+        raise OSError(
+            f"output: nothing can be written to {folder} ({error}): give another folder"
+        ) from error
 
 
 def perform(experiment: Experiment, execution: Execution) -> Run | None:
