@@ -30,7 +30,7 @@ from engine.cells import Cell, SweepError, folder_of, is_done, stamp_of
 from lib.config import Config, unknown
 from lib.files import NOTEBOOKS, ROOT, replace_file, write_json, write_text
 from lib.run import records
-from lib.run.parameters import ParameterError, check, defaults, misspelt
+from lib.run.parameters import ParameterError, check, defaults
 
 SWEEPS = ROOT / "sweeps"
 NAME = re.compile(r"[A-Za-z0-9_-]{1,30}")  # it becomes a folder and part of a job's name
@@ -94,7 +94,7 @@ def plan(name: str, sweep: Sweep, **execution: Any) -> list[Cell]:
         raise cannot_run(name, [str(error)]) from error
     # papermill writes names into code, so no other is let in; what a dot leads to is data
     given = [one.partition(".")[0] for one in [*sweep.axes, *sweep.parameters]]
-    problems = [misspelt(one, known) for one in given if one not in known]
+    problems = [unknown("parameter", one, known) for one in given if one not in known]
     if problems:
         raise cannot_run(name, problems)
     planned: dict[str, Cell] = {}

@@ -22,11 +22,12 @@ from typing import Annotated
 import numpy as np
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int64, UInt8
+from jaxtyping import Float, Int64
 from pydantic import AfterValidator
 from torch import Generator, Tensor
 
 from lib.config import unknown
+from lib.shapes import Bytes, Pixels
 
 MIXING = 1  # raise it when what is mixed changes: records made before are then stale
 
@@ -91,23 +92,17 @@ def reaches(height: int, width: int) -> tuple[int, int]:
 
 
 @augmentation(nothing)
-def none(
-    images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 0"]
-) -> UInt8[Tensor, "batch channels height width"]:
+def none(images: Bytes, choices: Float[Tensor, "batch 0"]) -> Bytes:
     return images
 
 
 @augmentation(coins)
-def flip(
-    images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 1"]
-) -> UInt8[Tensor, "batch channels height width"]:
+def flip(images: Bytes, choices: Float[Tensor, "batch 1"]) -> Bytes:
     return torch.where(choices[:, :, None, None] < 0.5, images.flip(3), images)
 
 
 @augmentation(shifts_and_coins)
-def crop_flip(
-    images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 3"]
-) -> UInt8[Tensor, "batch channels height width"]:
+def crop_flip(images: Bytes, choices: Float[Tensor, "batch 3"]) -> Bytes:
     batch, _, height, width = images.shape
     down, across = reaches(height, width)
     # torch reflects floats alone, and they hold bytes exactly.
@@ -133,9 +128,7 @@ def boxes_and_coins(
 
 
 @augmentation(boxes_and_coins)
-def resized_crop_flip(
-    images: UInt8[Tensor, "batch channels height width"], choices: Float[Tensor, "batch 5"]
-) -> UInt8[Tensor, "batch channels height width"]:
+def resized_crop_flip(images: Bytes, choices: Float[Tensor, "batch 5"]) -> Bytes:
     top, left, height, width, coin = choices.unbind(1)
     mirrored = torch.where(coin < 0.5, -width, width)
     zero = torch.zeros_like(top)
@@ -151,14 +144,14 @@ def resized_crop_flip(
 
 
 def mixed(
-    images: Float[Tensor, "batch channels height width"],
+    images: Pixels,
     labels: Int64[Tensor, " batch"],
     classes: int,
     *,
     mixup: float,
     cutmix: float,
     generator: Generator,
-) -> tuple[Float[Tensor, "batch channels height width"], Float[Tensor, "batch classes"]]:
+) -> tuple[Pixels, Float[Tensor, "batch classes"]]:
     """Mixed images, and for each the share of every class in it, summing to 1.
 
     mixup, cutmix   parameter of the Beta distribution of the first image's share; 0 = not this one
@@ -179,9 +172,7 @@ def mixed(
     return images, targets * share + targets.flip(0) * (1 - share)
 
 
-def pasted(
-    images: Float[Tensor, "batch channels height width"], share: float, place: list[float]
-) -> tuple[Float[Tensor, "batch channels height width"], float]:
+def pasted(images: Pixels, share: float, place: list[float]) -> tuple[Pixels, float]:
     """Images with a rectangle of their partners, and the share of themselves that is left."""
     height, width = images.shape[2:]
     top, bottom, left, right = box(1 - share, height, width, place)

@@ -13,6 +13,8 @@ from torch import Generator, Tensor, nn
 
 from lib.patches import patchify
 
+Codes = Float[Tensor, "count dim"]
+
 
 @torch.no_grad()
 def decoder_span(model: nn.Module, latent: int) -> Float[Tensor, "pixels latent"]:
@@ -37,10 +39,7 @@ def principal_angles(
 
 
 def sliced_distance(
-    first: Float[Tensor, "count dim"],
-    second: Float[Tensor, "count dim"],
-    generator: Generator,
-    directions: int = 128,
+    first: Codes, second: Codes, generator: Generator, directions: int = 128
 ) -> float:
     """Sliced Wasserstein-1 distance of two samples of equal size: 0 for equal distributions.
 
@@ -53,9 +52,7 @@ def sliced_distance(
     return float((one - other).abs().mean())
 
 
-def whiten(
-    codes: Float[Tensor, "count dim"],
-) -> tuple[Float[Tensor, "count dim"], Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
+def whiten(codes: Codes) -> tuple[Codes, Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
     """Codes with mean 0 and covariance 1, and the mean and matrix that take them back.
 
     They go back by `white @ matrix.T + mean`.

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Float
 from torch import Tensor, nn
 
 from lib.data.registry import Images
@@ -21,6 +21,7 @@ from lib.masking import Grid, draw
 from lib.measures import best_probe, image_measures, nearest_neighbours, psnr
 from lib.patches import pixel_mask
 from lib.pixels import Shape, unit_range
+from lib.shapes import Bytes, Mask, Pixels
 from lib.streams import stream
 
 # Strategies of the test masks beyond the quick scale; a longer list makes new records.
@@ -47,7 +48,7 @@ def parse_mask(name: str) -> tuple[str, float]:
         ) from None
 
 
-def test_mask(name: str, split: str, count: int, grid: Grid) -> Bool[Tensor, "count tokens"]:
+def test_mask(name: str, split: str, count: int, grid: Grid) -> Mask:
     """The fixed masks on which models are judged. Raises ValueError as `parse_mask` and `draw`."""
     strategy, ratio = parse_mask(name)
     generator = stream(0, f"{split}/{name}")
@@ -71,12 +72,7 @@ def in_batches(
     return torch.cat(made)
 
 
-def reconstruct(
-    model: nn.Module,
-    images: UInt8[Tensor, "count channels height width"],
-    mask: Bool[Tensor, "count tokens"],
-    device: torch.device,
-) -> Float[Tensor, "count channels height width"]:
+def reconstruct(model: nn.Module, images: Bytes, mask: Mask, device: torch.device) -> Pixels:
     """Predictions in [0, 1] for bytes."""
 
     def predicted(part: Tensor, hidden: Tensor) -> Tensor:
@@ -86,7 +82,7 @@ def reconstruct(
 
 
 def embed(
-    model: nn.Module, images: UInt8[Tensor, "count channels height width"], device: torch.device
+    model: nn.Module, images: Bytes, device: torch.device
 ) -> Float[np.ndarray, "count features"]:
     """Features for bytes, nothing hidden."""
 
@@ -97,12 +93,7 @@ def embed(
 
 
 def per_image(
-    model: nn.Module,
-    images: UInt8[Tensor, "count channels height width"],
-    mask_name: str,
-    split: str,
-    shape: Shape,
-    device: torch.device,
+    model: nn.Module, images: Bytes, mask_name: str, split: str, shape: Shape, device: torch.device
 ) -> pd.DataFrame:
     """The measures of every image under one test mask, a row each, in the order of the images.
 

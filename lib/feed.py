@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Int64, UInt8
+from jaxtyping import Bool, Int64
 from torch import Tensor
 
 from lib.augment import AUGMENTATIONS
 from lib.mapped import release
 from lib.models.family import Batch
 from lib.pixels import unit_range
+from lib.shapes import Bytes, Mask
 from lib.streams import stream
 
 
@@ -24,10 +25,10 @@ from lib.streams import stream
 class MaskSource(Protocol):
     """Where masks come from: `masking.Masks`, or what keeps a state of its own, saved with it."""
 
-    def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch tokens"]:
+    def __call__(self, batch: int, step: int, progress: float) -> Mask:
         """The masks of a step; `progress` is the share of training done."""
 
-    def validation(self, count: int) -> Bool[Tensor, "count tokens"]:
+    def validation(self, count: int) -> Mask:
         """The fixed masks of validation."""
 
 
@@ -64,8 +65,8 @@ ALONE = Processes()
 class Feed:
     """Where the batches of a training come from."""
 
-    images: UInt8[Tensor, "count channels height width"]
-    labels: Int64[Tensor, " count"] | None  # on the device
+    images: Bytes
+    labels: Int64[Tensor, " batch"] | None  # on the device
     masks: MaskSource
     augment: str
     batch_size: int

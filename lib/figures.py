@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.files import resolve
+from lib.shapes import Pixels
 from lib.statistics import means
 
 COLOURS = {
@@ -74,9 +75,8 @@ def as_picture(
 
 
 def veil(
-    images: Float[Tensor, "count channels height width"],
-    hidden: Bool[Tensor, "count 1 height width"],
-) -> Float[Tensor, "count 3 height width"]:
+    images: Pixels, hidden: Bool[Tensor, "batch 1 height width"]
+) -> Float[Tensor, "batch 3 height width"]:
     """Images with hidden pixels painted in one pale blue that is no content.
 
     In colour even where the images are grey.
@@ -85,9 +85,7 @@ def veil(
     return torch.where(hidden, paint, images.expand(-1, 3, -1, -1))
 
 
-def picture_rows(
-    rows: dict[str, Float[Tensor, "count channels height width"]], size: float = 0.85
-) -> Figure:
+def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:
     """Images in labelled rows, one column an image; `size` of each in inches."""
     columns = max(len(images) for images in rows.values())
     whole = (size * columns + 1.7, size * len(rows))

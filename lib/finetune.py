@@ -33,6 +33,7 @@ from lib.models.family import Batch, Group, Model
 from lib.models.layers import initialise
 from lib.models.transformer import drop_path
 from lib.pixels import unit_range
+from lib.shapes import Loss, Pixels
 from lib.streams import stream
 from lib.training import Recipe, train
 
@@ -81,14 +82,12 @@ class Classifier(Model):
         initialise(self.head, stream(seed, "head"))
 
     def forward(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        keep: Float[Tensor, "depth 2 batch"] | None = None,
+        self, images: Pixels, keep: Float[Tensor, "depth 2 batch"] | None = None
     ) -> Float[Tensor, "batch classes"]:
         features = self.body.embed(images) if keep is None else self.body.embed(images, keep)
         return self.head(features)
 
-    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Float[Tensor, ""]:
+    def cross_entropy(self, logits: Tensor, labels: Tensor) -> Loss:
         """Against labels [batch] or shares of classes [batch, classes]."""
         return F.cross_entropy(logits.float(), labels, label_smoothing=self.how.label_smoothing)
 
@@ -97,11 +96,11 @@ class Classifier(Model):
         scales = layer_scales(self.body, self.how.layer_decay)
         return {"loss": Group(list(self.parameters()), betas=BETAS, scales=scales)}
 
-    def phases(self, batch: Batch) -> Iterator[tuple[str, Float[Tensor, ""]]]:
+    def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
         images, labels = self.mixed(batch)
         yield "loss", self.cross_entropy(self(images, self.kept_branches(batch)), labels)
 
-    def watched(self, batch: Batch) -> Float[Tensor, ""]:
+    def watched(self, batch: Batch) -> Loss:
         return self.cross_entropy(self(batch.images), batch.labels)
 
     def mixed(self, batch: Batch) -> tuple[Tensor, Tensor]:

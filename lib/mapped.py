@@ -19,6 +19,8 @@ import torch
 from jaxtyping import UInt8
 from torch import Tensor
 
+from lib.shapes import Bytes
+
 IN_MEMORY = 512 * 2**20  # bytes of a set that is read as a whole
 PART = 32 * 2**20  # bytes that are looked at in one go
 
@@ -51,9 +53,7 @@ def release() -> None:
             memory.madvise(mmap.MADV_DONTNEED)
 
 
-def parts(
-    images: UInt8[Tensor, "count channels height width"],
-) -> Iterator[UInt8[Tensor, "part channels height width"]]:
+def parts(images: Bytes) -> Iterator[UInt8[Tensor, "part channels height width"]]:
     """A set piece by piece, in order, each forgotten after it was used."""
     rows = max(1, PART // max(1, images[:1].nbytes))
     for start in range(0, len(images), rows):

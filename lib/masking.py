@@ -16,10 +16,11 @@ from dataclasses import dataclass
 from math import ceil, floor, log
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Generator, Tensor
 
 from lib.config import unknown
+from lib.shapes import Mask
 from lib.streams import stream
 
 Grid = tuple[int, int]  # rows and columns of patches
@@ -76,7 +77,7 @@ def draw(
     generator: Generator,
     scores: Float[Tensor, "batch tokens"] | None = None,
     progress: float | None = None,
-) -> Bool[Tensor, "batch tokens"]:
+) -> Mask:
     """Draw masks: boolean [batch, tokens], True = hidden, the exact count in every image.
 
     Raises ValueError for an unknown strategy, a ratio outside [0, 1), one that would
@@ -118,17 +119,15 @@ class Masks:
     grid: Grid
     seed: int
 
-    def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch tokens"]:
+    def __call__(self, batch: int, step: int, progress: float) -> Mask:
         """Masks of a step, `progress` being the share of training done. Raises as `draw`."""
         return self.drawn(batch, stream(self.seed, f"mask/{step}"), progress)
 
-    def validation(self, count: int) -> Bool[Tensor, "count tokens"]:
+    def validation(self, count: int) -> Mask:
         """The fixed masks of the validation loss, as at the end of training. Raises as `draw`."""
         return self.drawn(count, stream(self.seed, "validation"), progress=1.0)
 
-    def drawn(
-        self, batch: int, generator: Generator, progress: float
-    ) -> Bool[Tensor, "batch tokens"]:
+    def drawn(self, batch: int, generator: Generator, progress: float) -> Mask:
         return draw(
             self.strategy,
             batch=batch,
@@ -139,9 +138,7 @@ class Masks:
         )
 
 
-def hide_highest(
-    scores: Float[Tensor, "batch tokens"], hidden: int
-) -> Bool[Tensor, "batch tokens"]:
+def hide_highest(scores: Float[Tensor, "batch tokens"], hidden: int) -> Mask:
     """Hide the `hidden` patches with the highest scores of each image."""
     ranked = scores.argsort(dim=1, descending=True)
     return torch.zeros(scores.shape, dtype=torch.bool).scatter(1, ranked[:, :hidden], True)

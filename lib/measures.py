@@ -34,8 +34,11 @@ TOLERANCE = 1e-5  # largest slope of the mean loss at which lbfgs stops before
 NEIGHBOURS = 20
 TEMPERATURE = 0.07
 
-Features = dict[str, Float[np.ndarray, "count features"]]  # split -> features
-Labels = dict[str, Int64[np.ndarray, " count"]]
+Picture = Float[np.ndarray, "height width channels"]
+FeatureMatrix = Float[np.ndarray, "count features"]
+LabelVector = Int64[np.ndarray, " count"]
+Features = dict[str, FeatureMatrix]  # split -> features
+Labels = dict[str, LabelVector]
 
 
 def psnr(mse: float | None) -> float | None:
@@ -48,10 +51,7 @@ def psnr(mse: float | None) -> float | None:
     return -10 * math.log10(mse)
 
 
-def ssim_map(
-    truth: Float[np.ndarray, "height width channels"],
-    prediction: Float[np.ndarray, "height width channels"],
-) -> Float[np.ndarray, "height width"]:
+def ssim_map(truth: Picture, prediction: Picture) -> Float[np.ndarray, "height width"]:
     """SSIM at every pixel, mean over channels. Raises ValueError for images below 3x3."""
     # Here, since it costs every process a second that measures nothing.
     from skimage.metrics import structural_similarity
@@ -71,9 +71,7 @@ def ssim_map(
 
 
 def image_measures(
-    truth: Float[np.ndarray, "height width channels"],
-    prediction: Float[np.ndarray, "height width channels"],
-    hidden: Bool[np.ndarray, "height width"],
+    truth: Picture, prediction: Picture, hidden: Bool[np.ndarray, "height width"]
 ) -> dict[str, float]:
     """Squared errors and SSIM of one image in [0, 1], by region.
 
@@ -104,10 +102,7 @@ def image_measures(
     return {name: float(value) for name, value in found.items()}
 
 
-def of_plain_prediction(
-    truth: Float[np.ndarray, "height width channels"],
-    prediction: Float[np.ndarray, "height width channels"],
-) -> dict[str, float]:
+def of_plain_prediction(truth: Picture, prediction: Picture) -> dict[str, float]:
     """The measures of an image of which nothing was hidden."""
     error = float(((truth - prediction) ** 2).mean())
     return {
@@ -131,12 +126,10 @@ class Probe:
         """Whether the strength is an end of the grid, so that the best may lie beyond it."""
         return at_edge(self.strength)
 
-    def predict(self, features: Float[np.ndarray, "count features"]) -> Int64[np.ndarray, " count"]:
+    def predict(self, features: FeatureMatrix) -> LabelVector:
         return self.classes[(features @ self.weight.T + self.bias).argmax(axis=1)]
 
-    def accuracy(
-        self, features: Float[np.ndarray, "count features"], labels: Int64[np.ndarray, " count"]
-    ) -> float:
+    def accuracy(self, features: FeatureMatrix, labels: LabelVector) -> float:
         """Share of images that are classified rightly."""
         return float((self.predict(features) == labels).mean())
 
@@ -160,9 +153,7 @@ def best_probe(features: Features, labels: Labels) -> Probe:
     return max(probe_path(features["train"], labels["train"]), key=merit)
 
 
-def probe_path(
-    features: Float[np.ndarray, "count features"], labels: Int64[np.ndarray, " count"]
-) -> list[Probe]:
+def probe_path(features: FeatureMatrix, labels: LabelVector) -> list[Probe]:
     """The probe of every strength, from the strongest penalty on, each begun at the one before."""
     # Here, since they cost every process three seconds that measures nothing.
     from sklearn.exceptions import ConvergenceWarning
@@ -187,7 +178,7 @@ def probe_path(
 
 
 def in_own_span(
-    inputs: Float[np.ndarray, "count features"],
+    inputs: FeatureMatrix,
 ) -> tuple[Float[np.ndarray, "count dims"], Float[np.ndarray, "features dims"] | None]:
     """Inputs in an orthonormal basis of what they span, and the basis.
 

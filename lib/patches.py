@@ -8,8 +8,10 @@ are about. `mask` is True = hidden, of patches and of pixels alike.
 """
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Bool, Int64
 from torch import Tensor
+
+from lib.shapes import Mask, Patches, Pixels
 
 Size = tuple[int, int]  # height and width, or rows and columns
 
@@ -24,9 +26,7 @@ def grid_of(size: Size, patch: Size) -> Size:
     return size[0] // patch[0], size[1] // patch[1]
 
 
-def patchify(
-    images: Float[Tensor, "batch channels height width"], patch: Size
-) -> Float[Tensor, "batch tokens pixels"]:
+def patchify(images: Pixels, patch: Size) -> Patches:
     """Cut images into flattened patches, row by row. Raises ValueError as `grid_of`."""
     batch, channels, height, width = images.shape
     rows, columns = grid_of((height, width), patch)
@@ -35,9 +35,7 @@ def patchify(
     return cut.reshape(batch, rows * columns, patch[0] * patch[1] * channels)
 
 
-def unpatchify(
-    patches: Float[Tensor, "batch tokens pixels"], patch: Size, grid: Size
-) -> Float[Tensor, "batch channels height width"]:
+def unpatchify(patches: Patches, patch: Size, grid: Size) -> Pixels:
     """The inverse of `patchify`."""
     batch, _, pixels = patches.shape
     channels = pixels // (patch[0] * patch[1])
@@ -46,9 +44,7 @@ def unpatchify(
     return laid.reshape(batch, channels, grid[0] * patch[0], grid[1] * patch[1])
 
 
-def pixel_mask(
-    mask: Bool[Tensor, "batch tokens"], patch: Size, grid: Size
-) -> Bool[Tensor, "batch 1 height width"]:
+def pixel_mask(mask: Mask, patch: Size, grid: Size) -> Bool[Tensor, "batch 1 height width"]:
     """The mask of patches as a mask of pixels."""
     laid = mask.reshape(-1, 1, grid[0], 1, grid[1], 1)
     spread = laid.expand(-1, -1, -1, patch[0], -1, patch[1])  # batch 1 rows height columns width
@@ -56,7 +52,7 @@ def pixel_mask(
 
 
 def visible_indices(
-    mask: Bool[Tensor, "batch tokens"],
+    mask: Mask,
 ) -> tuple[Int64[Tensor, "batch visible"], Int64[Tensor, "batch hidden"]]:
     """Indices of the visible tokens and of the hidden ones, each ascending.
 

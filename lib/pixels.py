@@ -17,11 +17,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from lib.mapped import parts
 from lib.patches import Size, grid_of, pixel_mask
+from lib.shapes import Bytes, Loss, Mask, Patches, Pixels
 
 Region = Literal["hidden", "all"]
 Statistics = Literal["neighbours", "true", "none"]
@@ -66,9 +67,7 @@ class PixelSpace(nn.Module):
         self.register_buffer("mean", mean.reshape(-1, 1, 1))
         self.register_buffer("std", std.reshape(-1, 1, 1))
 
-    def standardise(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def standardise(self, images: Pixels) -> Pixels:
         """From [0, 1] to mean 0, deviation 1. Raises ValueError for images of another shape."""
         expected = (self.shape.channels, self.shape.height, self.shape.width)
         if tuple(images.shape[1:]) != expected:
@@ -77,40 +76,24 @@ class PixelSpace(nn.Module):
             )
         return (images - self.mean) / self.std
 
-    def restore(
-        self, pixels: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def restore(self, pixels: Pixels) -> Pixels:
         """The inverse of `standardise`, clipped to [0, 1]."""
         return (pixels.float() * self.std + self.mean).clamp(0, 1)
 
-    def nothing_hidden(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Bool[Tensor, "batch tokens"]:
+    def nothing_hidden(self, images: Pixels) -> Mask:
         """The mask that hides no patch."""
         tokens = self.grid[0] * self.grid[1]
         return torch.zeros(len(images), tokens, dtype=torch.bool, device=images.device)
 
-    def hidden_pixels(
-        self, mask: Bool[Tensor, "batch tokens"]
-    ) -> Bool[Tensor, "batch 1 height width"]:
+    def hidden_pixels(self, mask: Mask) -> Bool[Tensor, "batch 1 height width"]:
         """The mask of patches as a mask of pixels."""
         return pixel_mask(mask, self.shape.patch, self.grid)
 
-    def blank(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch channels height width"]:
+    def blank(self, images: Pixels, mask: Mask) -> Pixels:
         """Standardised images whose hidden pixels are the data set's mean."""
         return self.standardise(images).masked_fill(self.hidden_pixels(mask), 0.0)
 
-    def error(
-        self,
-        prediction: Float[Tensor, "batch channels height width"],
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-        region: Region,
-    ) -> Float[Tensor, ""]:
+    def error(self, prediction: Pixels, images: Pixels, mask: Mask, region: Region) -> Loss:
         """Mean squared error of a standardised prediction over a region.
 
         Raises ValueError where the region is the hidden pixels and nothing is hidden.
@@ -127,15 +110,13 @@ class PixelSpace(nn.Module):
         return (squared * hidden).sum() / (hidden.sum() * self.shape.channels)
 
 
-def unit_range(
-    images: UInt8[Tensor, "batch channels height width"],
-) -> Float[Tensor, "batch channels height width"]:
+def unit_range(images: Bytes) -> Pixels:
     """Bytes to floats in [0, 1]."""
     return images.float() / 255
 
 
 def channel_statistics(
-    images: UInt8[Tensor, "count channels height width"],
+    images: Bytes,
 ) -> tuple[Float[Tensor, " channels"], Float[Tensor, " channels"]]:
     """Mean and deviation of each channel over a set of images in [0, 1].
 
@@ -154,7 +135,7 @@ def channel_statistics(
 
 
 def patch_statistics(
-    patches: Float[Tensor, "batch tokens pixels"],
+    patches: Patches,
 ) -> tuple[Float[Tensor, "batch tokens 1"], Float[Tensor, "batch tokens 1"]]:
     """Mean and deviation of each patch, as in the original code (unbiased, 1e-6 added)."""
     mean = patches.mean(dim=2, keepdim=True)
@@ -162,21 +143,15 @@ def patch_statistics(
     return mean, (variance + 1e-6).sqrt()
 
 
-def normalise_patches(
-    patches: Float[Tensor, "batch tokens pixels"],
-) -> Float[Tensor, "batch tokens pixels"]:
+def normalise_patches(patches: Patches) -> Patches:
     """Each patch with its own mean 0 and deviation 1."""
     mean, deviation = patch_statistics(patches)
     return (patches - mean) / deviation
 
 
 def restore_patches(
-    predicted: Float[Tensor, "batch tokens pixels"],
-    truth: Float[Tensor, "batch tokens pixels"],
-    mask: Bool[Tensor, "batch tokens"],
-    grid: Size,
-    statistics: Statistics,
-) -> Float[Tensor, "batch tokens pixels"]:
+    predicted: Patches, truth: Patches, mask: Mask, grid: Size, statistics: Statistics
+) -> Patches:
     """Normalised predictions as pixels.
 
     Under `neighbours` nothing of a hidden patch of `truth` is used.
@@ -191,9 +166,7 @@ def restore_patches(
     return predicted * deviation + mean
 
 
-def nearness(
-    mask: Bool[Tensor, "batch tokens"], grid: Size
-) -> Float[Tensor, "batch tokens tokens"]:
+def nearness(mask: Mask, grid: Size) -> Float[Tensor, "batch tokens tokens"]:
     """For every patch the weights of the visible ones, falling with squared distance.
 
     They sum to 1; a visible patch is its own.

@@ -30,6 +30,7 @@ from lib.machine import Precision, autocast, nearest
 from lib.mapped import release
 from lib.models.family import Batch, Group, Model
 from lib.pixels import unit_range
+from lib.shapes import Bytes
 
 VERSION = 2  # raise it when the loop's results change: records made before are then stale
 CHECK_EVERY = 50  # steps between looks at losses, which wait for an accelerator and for others
@@ -154,7 +155,7 @@ def ignore(state: State) -> None:
 
 def train(
     model: Model,
-    images: UInt8[Tensor, "count channels height width"],
+    images: Bytes,
     validation: UInt8[Tensor, "validation channels height width"],
     masks: MaskSource,
     recipe: Recipe,
@@ -305,7 +306,7 @@ def collect(
 class HeldOut:
     """Validation images under their fixed masks."""
 
-    images: UInt8[Tensor, "count channels height width"]
+    images: Bytes
     masks: Tensor
     labels: Tensor | None
 

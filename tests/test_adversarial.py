@@ -83,7 +83,7 @@ def test_samples_of_the_prior_are_the_steps_and_the_same_for_every_part():
     losses = []
     for part in batch().split(2):
         rows = real[part.first : part.first + len(part)]
-        expected = model.discriminator_loss(part.images, part.mask, rows)
+        expected = model.discriminator_loss(model.encode(part.images, part.mask), rows)
         _, found = list(model.phases(part))[1]
         assert torch.equal(found, expected)
         losses.append(found)
@@ -101,8 +101,9 @@ def test_the_discriminator_calls_the_prior_real_and_codes_fake():
             parameter.zero_()
         model.discriminator[-1].bias.fill_(20.0)
         real = model.prior(6, stream(0, "n"))
-        wanted = model.generator_loss(given.images, given.mask)
-        told = model.discriminator_loss(given.images, given.mask, real)
+        code = model.encode(given.images, given.mask)
+        wanted = model.generator_loss(code)
+        told = model.discriminator_loss(code, real)
     assert wanted < 1e-6, "codes taken for the prior are what the encoder wants"
     assert told.item() == pytest.approx(10, abs=1e-3)
 
@@ -114,7 +115,8 @@ def test_a_discriminator_learns_to_tell_codes_far_from_the_prior():
     for _ in range(100):
         optimiser.zero_grad()
         real = model.prior(6, stream(0, "n"))
-        model.discriminator_loss(given.images, given.mask, real).backward()
+        code = model.encode(given.images, given.mask)
+        model.discriminator_loss(code, real).backward()
         optimiser.step()
     with torch.no_grad():
         real = model.discriminator(model.prior(500, stream(0, "p")))

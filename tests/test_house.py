@@ -19,6 +19,7 @@ LEAVES = {
     "lib.machine",
     "lib.mapped",
     "lib.register",
+    "lib.shapes",
     "lib.streams",
 }
 # Whose files may import which of ours; the longest name that fits a file decides.

@@ -62,7 +62,7 @@ def test_the_example_is_three_by_three_by_two():
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"axes": {"latnt": [2]}}, "latnt: unknown parameter, did you mean latent"),
+        ({"axes": {"latnt": [2]}}, "unknown parameter 'latnt', did you mean latent"),
         ({"axes": {"latent": [2, "many"]}}, "latent = 'many'"),
         ({"axes": {"latent": [2, -1]}}, "latent = -1"),
         ({"parameters": {"dataset": "digitz"}}, "unknown data set 'digitz'"),
@@ -70,13 +70,16 @@ def test_the_example_is_three_by_three_by_two():
         ({"parameters": {"execution": 3}}, "execution = 3: a dictionary is needed"),
         ({"parameters": {"execution": {"devise": "cpu"}}}, "devise"),
         ({"axes": {"epochs.x": [3]}}, "epochs.x: a dot leads into a dictionary"),
-        ({"axes": {"opsions.autoencoder.latent": [3]}}, "opsions: unknown parameter, did you mean"),
+        (
+            {"axes": {"opsions.autoencoder.latent": [3]}},
+            "unknown parameter 'opsions', did you mean",
+        ),
         ({"axes": {"options.autoencoder.latnt": [3]}}, "latnt"),
         ({"axes": {"seed": [1]}}, "seeds have their own entry"),
         ({"axes": {"latent": []}}, "no value"),
         ({"axes": {"latent": [2, 2]}}, "the same run as"),
-        ({"parameters": {"_=print('INJECTED')#": 1}}, r"_=print\('INJECTED'\)#: unknown parameter"),
-        ({"axes": {"_x": [1]}}, "_x: unknown parameter"),
+        ({"parameters": {"_=print('INJECTED')#": 1}}, r"unknown parameter .*INJECTED"),
+        ({"axes": {"_x": [1]}}, "unknown parameter '_x'"),
         ({"parameters": {"execution": {"device": "cuda:99"}}}, "'cuda:99' is not available here"),
         ({"notebook": "05_none"}, "unknown notebook '05_none'"),
         ({"sead": 1}, "sead: Extra inputs"),

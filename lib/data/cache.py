@@ -19,13 +19,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
 from pydantic import BaseModel, PositiveInt
-from torch import Tensor
 
 from lib.data.registry import Images
 from lib.files import DATA, only_one, replace_file
 from lib.mapped import parts, stored
+from lib.shapes import Bytes
 
 FOLDER = DATA / "cache"
 ENDING = 8  # bytes that hold the length of the JSON before them
@@ -42,7 +41,7 @@ class Details(BaseModel):
     citation: str
     skipped: tuple[str, ...] = ()
 
-    def beside(self, images: UInt8[Tensor, "count channels height width"]) -> Images:
+    def beside(self, images: Bytes) -> Images:
         """The set, of these details and its images."""
         known = {name: getattr(self, name) for name in type(self).model_fields}
         labels = None if self.labels is None else torch.tensor(self.labels)

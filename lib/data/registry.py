@@ -17,13 +17,14 @@ from pathlib import Path
 from typing import Literal, get_args
 
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Int64
 from torch import Tensor
 
 from lib.config import unknown
 from lib.files import resolve
 from lib.mapped import parts, release
 from lib.register import Register
+from lib.shapes import Bytes
 
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
@@ -39,8 +40,8 @@ class DataError(ValueError):
 class Images:
     """One split of a data set. Names of files are relative to the set's folder."""
 
-    images: UInt8[Tensor, "count channels height width"]  # held or mapped: never written
-    labels: Int64[Tensor, " count"] | None
+    images: Bytes  # held or mapped: never written
+    labels: Int64[Tensor, " batch"] | None
     classes: tuple[str, ...]
     variant: str  # what was read, such as cifar10-jpeg
     sha256: str  # of what was read: its bytes, and whatever gives them order, labels and split

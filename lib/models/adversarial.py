@@ -17,14 +17,14 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
 from pydantic import Field, model_validator
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 
 from lib.config import Config, Sizes
 from lib.models.family import Batch, Group, Model, family
 from lib.models.layers import initialise, perceptron
 from lib.pixels import PixelSpace, Region
+from lib.shapes import Code, Loss, Mask, Pixels
 
 # Less momentum than reconstruction: the players' aims keep moving (Radford et al. 2016).
 ADVERSARIAL_BETAS = (0.5, 0.99)
@@ -48,9 +48,7 @@ class AdversarialConfig(Config):
         return self
 
 
-def sample_prior(
-    prior: Prior, count: int, latent: int, generator: Generator
-) -> Float[Tensor, "count latent"]:
+def sample_prior(prior: Prior, count: int, latent: int, generator: Generator) -> Code:
     """Samples of a prior (figures 3 and 4).
 
     A standard Gaussian, ten elongated Gaussians on a circle, or a swiss roll.
@@ -89,41 +87,31 @@ class AdversarialAutoencoder(Model):
         )
         initialise(self, generator)
 
-    def encode(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"] | None = None,
-    ) -> Float[Tensor, "batch latent"]:
+    def encode(self, images: Pixels, mask: Mask | None = None) -> Code:
         if mask is None:
             return self.encoder(self.space.standardise(images))
         return self.encoder(self.space.blank(images, mask))
 
-    def decode(
-        self, code: Float[Tensor, "batch latent"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def decode(self, code: Code) -> Pixels:
         """Standardised pixels."""
         return self.decoder(code)
 
-    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
+    def loss(self, images: Pixels, mask: Mask) -> Loss:
         """The reconstruction error."""
         predicted = self.decode(self.encode(images, mask))
         return self.space.error(predicted, images, mask, self.config.loss_on)
 
-    def discriminator_loss(
-        self, images: Tensor, mask: Tensor, real: Float[Tensor, "batch latent"]
-    ) -> Float[Tensor, ""]:
+    def discriminator_loss(self, code: Code, real: Code) -> Loss:
         """Cross-entropy of telling the prior (1) from codes (0), which are constants here."""
-        with torch.no_grad():
-            code = self.encode(images, mask)
         real = self.discriminator(real).float()
-        fake = self.discriminator(code).float()
+        fake = self.discriminator(code.detach()).float()
         told_real = F.binary_cross_entropy_with_logits(real, torch.ones_like(real))
         told_fake = F.binary_cross_entropy_with_logits(fake, torch.zeros_like(fake))
         return (told_real + told_fake) / 2
 
-    def generator_loss(self, images: Tensor, mask: Tensor) -> Float[Tensor, ""]:
+    def generator_loss(self, code: Code) -> Loss:
         """Cross-entropy of codes being taken for the prior (the non-saturating form)."""
-        fake = self.discriminator(self.encode(images, mask)).float()
+        fake = self.discriminator(code).float()
         return F.binary_cross_entropy_with_logits(fake, torch.ones_like(fake))
 
     def groups(self) -> dict[str, Group]:
@@ -139,26 +127,25 @@ class AdversarialAutoencoder(Model):
             "generator": Group(list(self.encoder.parameters()), **adversary),
         }
 
-    def phases(self, batch: Batch) -> Iterator[tuple[str, Float[Tensor, ""]]]:
+    def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
         """Reconstruction, then discriminator, then generator (section 2)."""
         yield "loss", self.loss(batch.images, batch.mask)
         real = batch.noise(self.prior)
-        yield "discriminator", self.discriminator_loss(batch.images, batch.mask, real)
-        yield "generator", self.generator_loss(batch.images, batch.mask)
+        code = self.encode(batch.images, batch.mask)  # the encoder rests while its adversary moves
+        yield "discriminator", self.discriminator_loss(code, real)
+        yield "generator", self.generator_loss(code)
 
-    def prior(self, count: int, generator: Generator) -> Float[Tensor, "count latent"]:
+    def prior(self, count: int, generator: Generator) -> Code:
         return sample_prior(self.config.prior, count, self.config.latent, generator)
 
-    def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
+    def reconstruct(self, images: Pixels, mask: Mask) -> Pixels:
         return self.space.restore(self.decode(self.encode(images, mask)))
 
-    def embed(self, images: Tensor) -> Float[Tensor, "batch latent"]:
+    def embed(self, images: Pixels) -> Code:
         return self.encode(images)
 
     @torch.no_grad()
-    def sample(
-        self, count: int, generator: Generator
-    ) -> Float[Tensor, "count channels height width"]:
+    def sample(self, count: int, generator: Generator) -> Pixels:
         """Decode samples of the prior: images in [0, 1]."""
         code = self.prior(count, generator).to(self.space.mean.device)
         return self.space.restore(self.decode(code))

@@ -15,7 +15,7 @@ from math import prod
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
@@ -23,6 +23,7 @@ from lib.config import Config, Sizes
 from lib.models.family import Model, family
 from lib.models.layers import initialise, perceptron
 from lib.pixels import PixelSpace, Region
+from lib.shapes import Code, Loss, Mask, Pixels
 
 
 class AutoencoderConfig(Config):
@@ -53,11 +54,7 @@ class CodeModel(Model):
         self.config = config
         self.space = space
 
-    def seen(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"] | None,
-    ) -> Float[Tensor, "batch seen height width"]:
+    def seen(self, images: Pixels, mask: Mask | None) -> Float[Tensor, "batch seen height width"]:
         """The blanked image, and the mask as one more channel where the configuration says so."""
         if mask is None:
             mask = self.space.nothing_hidden(images)
@@ -67,29 +64,23 @@ class CodeModel(Model):
         hidden = self.space.hidden_pixels(mask)
         return torch.cat([blanked, hidden.to(blanked)], dim=1)
 
-    def encode(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"] | None = None,
-    ) -> Float[Tensor, "batch latent"]:
+    def encode(self, images: Pixels, mask: Mask | None = None) -> Code:
         return self.encoder(self.seen(images, mask))
 
-    def decode(
-        self, code: Float[Tensor, "batch latent"]
-    ) -> Float[Tensor, "batch channels height width"]:
+    def decode(self, code: Code) -> Pixels:
         """Standardised pixels."""
         return self.decoder(code)
 
-    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
+    def loss(self, images: Pixels, mask: Mask) -> Loss:
         """Mean squared error; raises ValueError where it is on hidden pixels and none is hidden."""
         predicted = self.decode(self.encode(images, mask))
         return self.space.error(predicted, images, mask, self.config.loss_on)
 
-    def reconstruct(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Tensor:
+    def reconstruct(self, images: Pixels, mask: Mask) -> Pixels:
         """Predicted images in [0, 1]."""
         return self.space.restore(self.decode(self.encode(images, mask)))
 
-    def embed(self, images: Tensor) -> Float[Tensor, "batch latent"]:
+    def embed(self, images: Pixels) -> Code:
         return self.encode(images)
 
 

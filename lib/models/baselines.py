@@ -12,7 +12,7 @@ Nothing is trained: what can be learned is learned at once by `fit`. Images are 
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from pydantic import Field
 from torch import Generator, Tensor, nn
 
@@ -20,6 +20,7 @@ from lib.config import Config
 from lib.models.family import family
 from lib.patches import patchify, unpatchify
 from lib.pixels import PixelSpace
+from lib.shapes import Mask, Patches, Pixels
 
 MOST_FOR_EXACT = 1000  # pixels up to which the whole covariance is decomposed
 LEAST_NOISE = 1e-8  # variance outside of the code, so that codes stay defined where there is none
@@ -40,30 +41,22 @@ class Baseline(nn.Module):
         self.config = config
         self.space = space
 
-    def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
+    def fit(self, images: Pixels) -> None:
         """Learn what can be learned in closed form; most baselines learn nothing."""
 
 
 @family("mean_fill", config=NoOptions, label="Mean image", trained=False)
 class MeanFill(Baseline):
-    def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
+    def fit(self, images: Pixels) -> None:
         self.register_buffer("average", images.mean(dim=0))
 
-    def reconstruct(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch channels height width"]:
+    def reconstruct(self, images: Pixels, mask: Mask) -> Pixels:
         return self.average.expand_as(images)
 
 
 @family("biharmonic", config=NoOptions, label="Biharmonic inpainting", trained=False)
 class Biharmonic(Baseline):
-    def reconstruct(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch channels height width"]:
+    def reconstruct(self, images: Pixels, mask: Mask) -> Pixels:
         # Here, since it costs every process a second that does without.
         from skimage.restoration import inpaint_biharmonic
 
@@ -78,9 +71,7 @@ class Biharmonic(Baseline):
 
 @family("raw_pixels", config=NoOptions, label="Raw pixels", trained=False)
 class RawPixels(Baseline):
-    def embed(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch pixels"]:
+    def embed(self, images: Pixels) -> Float[Tensor, "batch pixels"]:
         return images.flatten(1)
 
 
@@ -90,7 +81,7 @@ class PrincipalComponents(Baseline):
     [tokens, pixels, components], the loadings being axes times the signal's deviation.
     """
 
-    def fit(self, images: Float[Tensor, "batch channels height width"]) -> None:
+    def fit(self, images: Pixels) -> None:
         # Here, since it costs every process three seconds that does without.
         from sklearn.decomposition import PCA
 
@@ -110,16 +101,10 @@ class PrincipalComponents(Baseline):
     def keep(self, name: str, values: np.ndarray, shape: tuple[int, ...]) -> None:
         self.register_buffer(name, torch.from_numpy(values.reshape(shape)).float())
 
-    def centred(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch tokens pixels"]:
+    def centred(self, images: Pixels) -> Patches:
         return patchify(images, self.space.shape.patch) - self.centre
 
-    def code(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch components"]:
+    def code(self, images: Pixels, mask: Mask) -> Float[Tensor, "batch components"]:
         """The most likely code given the visible pixels.
 
         As in Tipping & Bishop 1999, section 3.3, on a subset of the pixels.
@@ -132,11 +117,7 @@ class PrincipalComponents(Baseline):
         matrix = matrix + self.noise * torch.eye(told.shape[1]).to(offset)
         return torch.linalg.solve(matrix, torch.einsum("btp,tpk->bk", offset, self.loadings))
 
-    def reconstruct(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        mask: Bool[Tensor, "batch tokens"],
-    ) -> Float[Tensor, "batch channels height width"]:
+    def reconstruct(self, images: Pixels, mask: Mask) -> Pixels:
         if mask.any():
             patches = torch.einsum("bk,tpk->btp", self.code(images, mask), self.loadings)
         else:
@@ -144,8 +125,6 @@ class PrincipalComponents(Baseline):
         patch, grid = self.space.shape.patch, self.space.grid
         return unpatchify(patches + self.centre, patch, grid).clamp(0, 1)
 
-    def embed(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch components"]:
+    def embed(self, images: Pixels) -> Float[Tensor, "batch components"]:
         """The plain projection on the principal axes."""
         return torch.einsum("btp,tpk->bk", self.centred(images), self.axes)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
 from lib.config import Config, unknown
 from lib.pixels import PixelSpace, Shape
 from lib.register import Register
+from lib.shapes import Loss, Mask, Pixels
 from lib.streams import stream
 
 
@@ -29,8 +29,8 @@ from lib.streams import stream
 class Batch:
     """Images of one training step, or a part of them: a process's share, a part of that."""
 
-    images: Float[Tensor, "batch channels height width"]  # in [0, 1]
-    mask: Bool[Tensor, "batch tokens"]  # True = hidden
+    images: Pixels  # in [0, 1]
+    mask: Mask  # True = hidden
     whole: int  # images of the step, over all parts and processes
     first: int = 0  # place of the first of these among them
     labels: Tensor | None = None  # [batch], where the training is supervised
@@ -79,18 +79,18 @@ class Group:
 class Model(nn.Module):
     """What is trained: by default one loss and one group of all parameters."""
 
-    def loss(self, images: Tensor, mask: Bool[Tensor, "batch tokens"]) -> Float[Tensor, ""]:
+    def loss(self, images: Pixels, mask: Mask) -> Loss:
         raise NotImplementedError
 
     def groups(self) -> dict[str, Group]:
         """The groups of parameters by name, in the order of their phases."""
         return {"loss": Group(list(self.parameters()))}
 
-    def phases(self, batch: Batch) -> Iterator[tuple[str, Float[Tensor, ""]]]:
+    def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
         """(group, loss), each loss computed after the group before it has moved."""
         yield "loss", self.loss(batch.images, batch.mask)
 
-    def watched(self, batch: Batch) -> Float[Tensor, ""]:
+    def watched(self, batch: Batch) -> Loss:
         """The loss that validation looks at."""
         return self.loss(batch.images, batch.mask)
 

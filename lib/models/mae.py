@@ -15,7 +15,7 @@ variants.py. Not to be confused with MADE (Germain et al. 2015), which masks wei
 from typing import Literal
 
 import torch
-from jaxtyping import Bool, Float, Int64
+from jaxtyping import Float, Int64
 from pydantic import Field, model_validator
 from torch import Generator, Tensor, nn
 
@@ -25,8 +25,9 @@ from lib.models.layers import initialise
 from lib.models.transformer import EPS, Transformer, sincos_positions
 from lib.patches import patchify, unpatchify, visible_indices
 from lib.pixels import PixelSpace, Region, Statistics, normalise_patches, restore_patches
+from lib.shapes import Loss, Mask, Patches, Pixels, Tokens
 
-Mask = Bool[Tensor, "batch tokens"]
+Seen = Float[Tensor, "batch seen dim"]  # of visible patches, with [CLS] or without
 
 
 class MAEConfig(Config):
@@ -86,10 +87,8 @@ class MaskedAutoencoder(Model):
         initialise(self, generator)
 
     def embed_patches(
-        self,
-        images: Float[Tensor, "batch channels height width"],
-        chosen: Int64[Tensor, "batch chosen"] | None = None,
-    ) -> Float[Tensor, "batch seen dim"]:
+        self, images: Pixels, chosen: Int64[Tensor, "batch chosen"] | None = None
+    ) -> Seen:
         """Patches as tokens with their positions: every one, or those at `chosen` indices."""
         patches = patchify(self.space.standardise(images), self.patch)
         if chosen is None:
@@ -98,10 +97,10 @@ class MaskedAutoencoder(Model):
 
     def encode(
         self,
-        images: Float[Tensor, "batch channels height width"],
+        images: Pixels,
         mask: Mask | None = None,
         keep: Float[Tensor, "depth 2 batch"] | None = None,
-    ) -> Float[Tensor, "batch seen dim"]:
+    ) -> Seen:
         """[CLS] and the visible patches through the encoder (seen = 1 + visible).
 
         keep   factors of its branches (see `transformer.drop_path`)
@@ -116,12 +115,12 @@ class MaskedAutoencoder(Model):
             )
         return self.encoder(self.with_cls(self.embed_patches(images, visible)), keep=keep)
 
-    def with_cls(self, tokens: Float[Tensor, "batch seen dim"]) -> Float[Tensor, "batch all dim"]:
+    def with_cls(self, tokens: Seen) -> Float[Tensor, "batch all dim"]:
         """[CLS] in front of the tokens."""
         return torch.cat([self.cls_token.expand(len(tokens), -1, -1), tokens], dim=1)
 
     def decode(
-        self, latents: Float[Tensor, "batch seen dim"], mask: Mask, only_hidden: bool = False
+        self, latents: Seen, mask: Mask, only_hidden: bool = False
     ) -> Float[Tensor, "batch predicted pixels"]:
         """Predicted patches in reading order; with `only_hidden` no others are computed."""
         visible, hidden = visible_indices(mask)
@@ -134,20 +133,16 @@ class MaskedAutoencoder(Model):
         predicted = self.head(self.decoder(x)[:, 1:])  # visible, then hidden
         return take(predicted, torch.cat([visible, hidden], dim=1).argsort(dim=1))
 
-    def forward(
-        self, images: Tensor, mask: Mask | None = None
-    ) -> Float[Tensor, "batch tokens pixels"]:
+    def forward(self, images: Pixels, mask: Mask | None = None) -> Patches:
         mask = self.space.nothing_hidden(images) if mask is None else mask
         return self.decode(self.encode(images, mask), mask)
 
-    def target(
-        self, images: Float[Tensor, "batch channels height width"]
-    ) -> Float[Tensor, "batch tokens pixels"]:
+    def target(self, images: Pixels) -> Patches:
         """The patches to predict: standardised pixels, or each normalised by its own statistics."""
         patches = patchify(self.space.standardise(images), self.patch)
         return normalise_patches(patches) if self.config.normalise_target else patches
 
-    def loss(self, images: Tensor, mask: Mask) -> Float[Tensor, ""]:
+    def loss(self, images: Pixels, mask: Mask) -> Loss:
         """Mean squared error over the hidden patches, or over all of them (`loss_on`).
 
         Raises ValueError where the loss is on hidden patches and nothing is hidden.
@@ -164,8 +159,8 @@ class MaskedAutoencoder(Model):
         return ((predicted - take(target, visible_indices(mask)[1])) ** 2).mean()
 
     def reconstruct(
-        self, images: Tensor, mask: Mask | None = None, statistics: Statistics = "neighbours"
-    ) -> Float[Tensor, "batch channels height width"]:
+        self, images: Pixels, mask: Mask | None = None, statistics: Statistics = "neighbours"
+    ) -> Pixels:
         """Predicted images in [0, 1]; `statistics`: how normalised predictions become pixels."""
         mask = self.space.nothing_hidden(images) if mask is None else mask
         patches = self(images, mask).float()
@@ -174,9 +169,7 @@ class MaskedAutoencoder(Model):
             patches = restore_patches(patches, truth, mask, self.grid, statistics)
         return self.space.restore(unpatchify(patches, self.patch, self.grid))
 
-    def embed(
-        self, images: Float[Tensor, "batch channels height width"], keep: Tensor | None = None
-    ) -> Float[Tensor, "batch dim"]:
+    def embed(self, images: Pixels, keep: Tensor | None = None) -> Float[Tensor, "batch dim"]:
         latents = self.encode(images, keep=keep)
         return latents[:, 0] if self.config.pooling == "cls" else latents[:, 1:].mean(dim=1)
 
@@ -191,13 +184,11 @@ class MaskedAutoencoder(Model):
             return int(name.split(".")[2]) + 1
         return 0 if name.startswith(("patch_embedding", "cls_token")) else self.config.depth + 1
 
-    def attention(self, images: Tensor) -> Float[Tensor, "batch heads tokens tokens"]:
+    def attention(self, images: Pixels) -> Float[Tensor, "batch heads tokens tokens"]:
         """Attention of the encoder's last block, nothing hidden; place 0 of both axes is [CLS]."""
         return self.encoder.attention_maps(self.with_cls(self.embed_patches(images)))
 
 
-def take(
-    tokens: Float[Tensor, "batch tokens dim"], index: Int64[Tensor, "batch chosen"]
-) -> Float[Tensor, "batch chosen dim"]:
+def take(tokens: Tokens, index: Int64[Tensor, "batch chosen"]) -> Float[Tensor, "batch chosen dim"]:
     """The tokens at [batch, chosen] indices."""
     return tokens.gather(1, index[:, :, None].expand(-1, -1, tokens.shape[2]))

@@ -17,7 +17,9 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from lib.patches import Size
+from lib.shapes import Tokens
 
+Asking = Float[Tensor, "batch asking dim"]  # the tokens that attend
 EPS = 1e-6  # of LayerNorm, as in the original code (the transformers library says 1e-12)
 
 
@@ -48,9 +50,7 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.project = nn.Linear(dim, dim)
 
-    def queries_keys_values(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def queries_keys_values(self, x: Tokens) -> tuple[Tensor, Tensor, Tensor]:
         """Each [batch, heads, tokens, dim / heads]."""
         return self.in_heads(self.qkv(x), 3)
 
@@ -61,18 +61,12 @@ class Attention(nn.Module):
         cut = x.unflatten(2, (parts, self.heads, -1))  # batch tokens parts heads width
         return cut.permute(2, 0, 3, 1, 4).contiguous().unbind(0)
 
-    def weights(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch heads tokens tokens"]:
+    def weights(self, x: Tokens) -> Float[Tensor, "batch heads tokens tokens"]:
         """Who attends to whom; each row sums to 1."""
         query, key, _ = self.queries_keys_values(x)
         return softmax_of_scores(query, key)
 
-    def forward(
-        self,
-        x: Float[Tensor, "batch asking dim"],
-        context: Float[Tensor, "batch tokens dim"] | None = None,
-    ) -> Float[Tensor, "batch asking dim"]:
+    def forward(self, x: Asking, context: Tokens | None = None) -> Asking:
         """What each token of `x` takes from `context`, by default from `x` itself."""
         if context is None:
             query, key, value = self.queries_keys_values(x)
@@ -84,9 +78,7 @@ class Attention(nn.Module):
             mixed = F.scaled_dot_product_attention(query, key, value)
         return self.project(mixed.transpose(1, 2).flatten(2))  # batch asking heads*width
 
-    def between(
-        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    def between(self, x: Asking, context: Tokens) -> tuple[Tensor, Tensor, Tensor]:
         """Queries of `x`, keys and values of `context`: each by its own rows of the one layer."""
         dim = x.shape[2]
         asked = F.linear(x, self.qkv.weight[:dim], self.qkv.bias[:dim])
@@ -111,11 +103,8 @@ class Block(nn.Module):
         self.mlp = nn.Sequential(nn.Linear(dim, width), nn.GELU(), nn.Linear(width, dim))
 
     def forward(
-        self,
-        x: Float[Tensor, "batch tokens dim"],
-        first: int = 0,
-        keep: Float[Tensor, "2 batch"] | None = None,
-    ) -> Float[Tensor, "batch asking dim"]:
+        self, x: Tokens, first: int = 0, keep: Float[Tensor, "2 batch"] | None = None
+    ) -> Asking:
         """The tokens from `first` on, which attend to all.
 
         keep   factors of both branches of each image (see `drop_path`)
@@ -132,16 +121,12 @@ class CrossBlock(Block):
     Fu et al. 2024, CrossMAE, arXiv 2401.14391, section 3.
     """
 
-    def forward(
-        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch asking dim"]:
+    def forward(self, x: Asking, context: Tokens) -> Asking:
         x = x + self.attention(self.norm1(x), context)
         return x + self.mlp(self.norm2(x))
 
 
-def scaled(
-    branch: Float[Tensor, "batch tokens dim"], keep: Float[Tensor, "2 batch"] | None, which: int
-) -> Tensor:
+def scaled(branch: Tokens, keep: Float[Tensor, "2 batch"] | None, which: int) -> Tensor:
     """One branch of a block, each image times its factor."""
     if keep is None:
         return branch
@@ -177,11 +162,8 @@ class Transformer(Stack):
     block = Block
 
     def forward(
-        self,
-        x: Float[Tensor, "batch tokens dim"],
-        first: int = 0,
-        keep: Float[Tensor, "depth 2 batch"] | None = None,
-    ) -> Float[Tensor, "batch asking dim"]:
+        self, x: Tokens, first: int = 0, keep: Float[Tensor, "depth 2 batch"] | None = None
+    ) -> Asking:
         """The tokens from `first` on: the last block computes no others.
 
         keep   factors of every branch (see `drop_path`)
@@ -193,9 +175,7 @@ class Transformer(Stack):
         return self.norm(x)
 
     @torch.no_grad()
-    def attention_maps(
-        self, x: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch heads tokens tokens"]:
+    def attention_maps(self, x: Tokens) -> Float[Tensor, "batch heads tokens tokens"]:
         """The attention weights of the last block."""
         for block in self.blocks[:-1]:
             x = block(x)
@@ -208,9 +188,7 @@ class CrossTransformer(Stack):
 
     block = CrossBlock
 
-    def forward(
-        self, x: Float[Tensor, "batch asking dim"], context: Float[Tensor, "batch tokens dim"]
-    ) -> Float[Tensor, "batch asking dim"]:
+    def forward(self, x: Asking, context: Tokens) -> Asking:
         for block in self.blocks:
             x = block(x, context)
         return self.norm(x)

@@ -19,10 +19,11 @@ from torch import Generator, Tensor, nn
 
 from lib.models.family import Batch, family
 from lib.models.layers import initialise
-from lib.models.mae import MAEConfig, Mask, MaskedAutoencoder, take
+from lib.models.mae import MAEConfig, MaskedAutoencoder, Seen, take
 from lib.models.transformer import CrossTransformer
 from lib.patches import visible_indices
 from lib.pixels import PixelSpace
+from lib.shapes import Loss, Mask, Pixels
 
 
 @family("mae_tokens", config=MAEConfig, label="ViT-MAE, tokens encoded", version=1)
@@ -36,7 +37,7 @@ class TokenMAE(MaskedAutoencoder):
 
     def encode(
         self,
-        images: Float[Tensor, "batch channels height width"],
+        images: Pixels,
         mask: Mask | None = None,
         keep: Float[Tensor, "depth 2 batch"] | None = None,
     ) -> Float[Tensor, "batch all dim"]:
@@ -62,7 +63,7 @@ class VisibleConfig(MAEConfig):
 
 @family("mae_visible", config=VisibleConfig, label="ViT-MAE, visible counted", version=1)
 class VisibleMAE(MaskedAutoencoder):
-    def loss(self, images: Tensor, mask: Mask) -> Float[Tensor, ""]:
+    def loss(self, images: Pixels, mask: Mask) -> Loss:
         """Squared error on hidden patches plus a discounted one on visible patches.
 
         Raises ValueError where one of the two is empty.
@@ -93,16 +94,13 @@ class CrossMAE(MaskedAutoencoder):
         initialise(self.decoder, generator)
 
     def decode(
-        self, latents: Float[Tensor, "batch seen dim"], mask: Mask, only_hidden: bool = False
+        self, latents: Seen, mask: Mask, only_hidden: bool = False
     ) -> Float[Tensor, "batch predicted pixels"]:
         every = torch.arange(mask.shape[1], device=mask.device).expand_as(mask)
         return self.decode_at(latents, mask, visible_indices(mask)[1] if only_hidden else every)
 
     def decode_at(
-        self,
-        latents: Float[Tensor, "batch seen dim"],
-        mask: Mask,
-        chosen: Int64[Tensor, "batch chosen"],
+        self, latents: Seen, mask: Mask, chosen: Int64[Tensor, "batch chosen"]
     ) -> Float[Tensor, "batch chosen pixels"]:
         """Predicted patches at chosen places, none of which depends on the others."""
         x = self.decoder_embedding(latents)
@@ -111,7 +109,7 @@ class CrossMAE(MaskedAutoencoder):
         asking = self.mask_token + self.decoder_positions[chosen]
         return self.head(self.decoder(asking, context))
 
-    def phases(self, batch: Batch) -> Iterator[tuple[str, Float[Tensor, ""]]]:
+    def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
         """The loss on a random share of the hidden patches, the same number in every image."""
         if self.config.predict_share == 1 or self.config.loss_on == "all":
             yield "loss", self.loss(batch.images, batch.mask)

@@ -14,11 +14,10 @@ checks its cells by the same call, without a kernel.
 """
 
 import ast
-import difflib
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -184,7 +183,7 @@ def check(notebook: str, names: dict[str, Any]) -> Parameters:
     """
     declared = defaults(notebook)
     given = assigned(names, declared)
-    problems = [misspelt(name, declared) for name in given if name not in declared]
+    problems = [unknown("parameter", name, declared) for name in given if name not in declared]
     values = declared | {name: value for name, value in given.items() if name in declared}
     problems += wrong_dictionaries(values)
     if not problems:
@@ -216,14 +215,6 @@ def assigned(names: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
     runs = [number for number, cell in enumerate(cells) if declared.keys() <= cell.keys()]
     targets = [name for cell in cells[runs[-1] if runs else 0 :] for name in cell]
     return {name: names[name] for name in targets if name in names}
-
-
-def misspelt(name: str, declared: Iterable[str], place: str = "") -> str:
-    """How a name is refused that nothing declared has; `place` is where it stood, with a dot."""
-    near = difflib.get_close_matches(name, declared, n=1)
-    if near:
-        return f"{place}{name[:SHOWN]}: unknown parameter, did you mean {near[0]}?"
-    return f"{place}{name[:SHOWN]}: unknown parameter; there are {', '.join(declared)}"
 
 
 def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
@@ -420,7 +411,8 @@ def located(error: dict[str, Any], parameters: Parameters, place: str, config: t
     name = str(error["loc"][0])
     if error["type"] == "extra_forbidden":
         known = [field for field in config.model_fields if field != "notebook"]
-        return misspelt(name, known, place)
+        said = unknown("parameter", name, known)
+        return f"{place[:-1]}: {said}" if place else said
     own = "" if name in parameters.values else place
     return sentence(error | {"loc": error["loc"][1:]}, f"{own}{name}")
 
