@@ -1,6 +1,11 @@
-"""For all tests: what is compared in notebooks, what runs first, what is said of a failure."""
+"""For all tests: threads, what of notebooks is compared, what runs first, what a failure says."""
 
+import os
 import re
+
+# One thread for each worker, and for what it starts. A training takes the cores that others leave
+# (lib/machine.py), so without this the last digits of its numbers follow what else runs meanwhile.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files that take longest begin first: else one is left at the end, and the other cores wait.
 LONGEST_FIRST = (
