@@ -143,7 +143,7 @@ WRONG = [
     ),
     ({"dataset": "x" * 10_000}, "'x{200}'"),
     ({"augment": "x" * 10_000}, "'x{200}'"),
-    ({"recipe": {"x" * 10_000: 1}}, "recipe.x{200}: unknown"),
+    ({"recipe": {"x" * 10_000: 1}}, "unknown parameter 'x{200}'"),
     ({"options": {"x" * 10_000: 1}}, "'x{200}'"),
     ({"recipe": {"precision": "x" * 10_000}}, r"recipe\.precision = 'x{199}\.\.\.: "),
 ]
