@@ -12,8 +12,7 @@ from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
 from lib.patches import patchify
-
-Codes = Float[Tensor, "count dim"]
+from lib.shapes import Code
 
 
 @torch.no_grad()
@@ -39,7 +38,7 @@ def principal_angles(
 
 
 def sliced_distance(
-    first: Codes, second: Codes, generator: Generator, directions: int = 128
+    first: Code, second: Code, generator: Generator, directions: int = 128
 ) -> float:
     """Sliced Wasserstein-1 distance of two samples of equal size: 0 for equal distributions.
 
@@ -52,7 +51,7 @@ def sliced_distance(
     return float((one - other).abs().mean())
 
 
-def whiten(codes: Codes) -> tuple[Codes, Float[Tensor, " dim"], Float[Tensor, "dim dim"]]:
+def whiten(codes: Code) -> tuple[Code, Float[Tensor, " latent"], Float[Tensor, "latent latent"]]:
     """Codes with mean 0 and covariance 1, and the mean and matrix that take them back.
 
     They go back by `white @ matrix.T + mean`.

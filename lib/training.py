@@ -30,7 +30,7 @@ from lib.machine import Precision, autocast, nearest
 from lib.mapped import release
 from lib.models.family import Batch, Group, Model
 from lib.pixels import unit_range
-from lib.shapes import Bytes
+from lib.shapes import Bytes, Mask
 
 VERSION = 2  # raise it when the loop's results change: records made before are then stale
 CHECK_EVERY = 50  # steps between looks at losses, which wait for an accelerator and for others
@@ -307,7 +307,7 @@ class HeldOut:
     """Validation images under their fixed masks."""
 
     images: Bytes
-    masks: Tensor
+    masks: Mask
     labels: Tensor | None
 
 

@@ -77,6 +77,20 @@ def test_a_loss_is_computed_after_the_update_before_it():
     assert after.item() != pytest.approx(before.item(), rel=1e-3)
 
 
+def test_the_codes_of_both_players_are_those_of_the_encoder_that_reconstruction_has_moved():
+    model, given = made(), batch()
+    phases = model.phases(given)
+    next(phases)
+    with torch.no_grad():
+        for parameter in model.encoder.parameters():
+            parameter.mul_(3)
+        code = model.encode(given.images, given.mask)
+        real = given.noise(model.prior)
+    (_, told), (_, wanted) = phases
+    assert torch.equal(told, model.discriminator_loss(code, real))
+    assert torch.equal(wanted, model.generator_loss(code))
+
+
 def test_samples_of_the_prior_are_the_steps_and_the_same_for_every_part():
     model = made()
     real = model.prior(6, batch().generator("noise"))

@@ -131,7 +131,8 @@ class AdversarialAutoencoder(Model):
         """Reconstruction, then discriminator, then generator (section 2)."""
         yield "loss", self.loss(batch.images, batch.mask)
         real = batch.noise(self.prior)
-        code = self.encode(batch.images, batch.mask)  # the encoder rests while its adversary moves
+        # Once for both, since the encoder rests while its adversary moves.
+        code = self.encode(batch.images, batch.mask)
         yield "discriminator", self.discriminator_loss(code, real)
         yield "generator", self.generator_loss(code)
 

@@ -87,7 +87,10 @@ class Model(nn.Module):
         return {"loss": Group(list(self.parameters()))}
 
     def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
-        """(group, loss), each loss computed after the group before it has moved."""
+        """(group, loss), each loss computed after the group before it has moved.
+
+        What is kept from one loss to the next is kept for all parts of a batch at once.
+        """
         yield "loss", self.loss(batch.images, batch.mask)
 
     def watched(self, batch: Batch) -> Loss:

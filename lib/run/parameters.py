@@ -251,7 +251,7 @@ def wrong_dictionary(name: str, given: Any, hint: str = "") -> list[str]:
 def wrong(parameters: Parameters) -> list[str]:
     """What no configuration accepts, found by building all of them."""
     problems = [*wrong_execution(parameters), *wrong_fields(parameters)]
-    problems += refused(parameters.recipe, parameters, "recipe.", Recipe)
+    problems += refused(parameters.recipe, parameters, "recipe", Recipe)
     problems += wrong_items(parameters)
     models = dict.fromkeys(parameters.models)
     if "model" in parameters.values and not problems:
@@ -283,7 +283,7 @@ def wrong_options(parameters: Parameters, model: str) -> list[str]:
     def build() -> Config:
         return config(**parameters.options(model))
 
-    return refused(build, parameters, f"options.{model}.", config)
+    return refused(build, parameters, f"options.{model}", config)
 
 
 def trial(parameters: Parameters, model: str) -> Experiment:
@@ -294,7 +294,7 @@ def trial(parameters: Parameters, model: str) -> Experiment:
 
 def wrong_execution(parameters: Parameters) -> list[str]:
     """What is wrong with device and folders: what would be noticed after the work."""
-    problems = refused(parameters.execution, parameters, "execution.", Execution)
+    problems = refused(parameters.execution, parameters, "execution", Execution)
     if problems:
         return problems
     execution = parameters.execution()
@@ -393,7 +393,7 @@ def refused(
 ) -> list[str]:
     """What a configuration refuses when it is built, by name.
 
-    place    the dictionary, with a dot, in which stands what is no parameter of its own
+    place    the dictionary in which stands what is no parameter of its own
     """
     try:
         build()
@@ -412,9 +412,10 @@ def located(error: dict[str, Any], parameters: Parameters, place: str, config: t
     if error["type"] == "extra_forbidden":
         known = [field for field in config.model_fields if field != "notebook"]
         said = unknown("parameter", name, known)
-        return f"{place[:-1]}: {said}" if place else said
-    own = "" if name in parameters.values else place
-    return sentence(error | {"loc": error["loc"][1:]}, f"{own}{name}")
+        return f"{place}: {said}" if place else said
+    inside = place and name not in parameters.values
+    where = f"{place}.{name}" if inside else name
+    return sentence(error | {"loc": error["loc"][1:]}, where)
 
 
 def sentence(error: dict[str, Any], name: str) -> str:
