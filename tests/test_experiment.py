@@ -146,9 +146,13 @@ def test_an_interrupted_run_goes_on_and_ends_alike(where, tmp_path, monkeypatch)
         with pytest.raises(Killed):
             run(small(), often)
     assert records.find(often.results, small().key) is None
+    last = states.files(often.checkpoints(small().key))[-1]
+    tensors, about = states.load(last)
+    states.save(last, tensors, about | {"seconds": 1000.0})
     steps = counted(monkeypatch)
     done = run(small(), often)
     assert len(steps) == 3
+    assert done.record.provenance.seconds["training"] > 1000, "of all sittings"
     assert done.record.metrics == calm.record.metrics
     assert done.record.history == calm.record.history
     assert not states.files(often.checkpoints(small().key)), "a finished run leaves no state"

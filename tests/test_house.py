@@ -39,6 +39,7 @@ ARROWS = {
     "lib.training": LEAVES | {"lib.augment", "lib.pixels", "lib.feed", "lib.models.family"},
     "lib.evaluate": LEAVES
     | {"lib.data.registry", "lib.masking", "lib.measures", "lib.patches", "lib.pixels"},
+    "lib.windows": LEAVES | {"lib.evaluate", "lib.patches"},
     "lib.finetune": LEAVES
     | {
         "lib.augment",

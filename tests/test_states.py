@@ -111,6 +111,18 @@ def test_a_state_is_due_in_time_and_at_the_end(tmp_path):
     assert often.due(At(1)) and not seldom.due(At(1)) and seldom.due(At(At.total))
 
 
+def test_a_state_knows_the_seconds_of_all_sittings(tmp_path, monkeypatch):
+    now = iter([100.0, 130.0, 500.0, 501.0, 511.0])
+    monkeypatch.setattr(states.time, "monotonic", lambda: next(now))
+    States(tmp_path, "r", every=0.0).save(At(1))  # from 100 to 130
+    again = States(tmp_path, "r", every=0.0)
+    assert again.earlier == 0.0
+    again.latest()
+    assert again.earlier == 30.0
+    again.save(At(2))  # from 501 to 511
+    assert states.load(tmp_path / "state-000000002.safetensors")[1]["seconds"] == 40.0
+
+
 def test_a_half_written_file_is_never_a_state(tmp_path, monkeypatch):
     def dies(*arguments, **names):
         raise OSError("disk full")

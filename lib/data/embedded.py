@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from jaxtyping import Int64, UInt8
 from PIL import Image
+from torch import Tensor
 
 from lib.data.pictures import fit, resize_all
 from lib.data.registry import DataError, Images, Split, dataset, permutation
@@ -120,6 +121,13 @@ def photos(split: Split, root: Path, size: int | None, path: str) -> Images:
 def photo_file(label: str) -> Path:
     """Where the installed package keeps a photograph. Raises DataError as `installed_file`."""
     return installed_file(*PHOTOS[label])
+
+
+def photograph(label: str, side: int) -> UInt8[Tensor, "3 side side"]:
+    """The middle square of a photograph, resized. Raises DataError as `installed_file`."""
+    with Image.open(photo_file(label)) as picture:
+        pixels = fit(picture.convert("RGB"), side)
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
 
 
 def installed_file(package: str, file: str) -> Path:

@@ -38,6 +38,7 @@ from lib.run import jobs, parallel, provenance, records, states
 from lib.run.guard import LEDGER
 from lib.run.progress import bar
 from lib.run.settings import Execution, Experiment
+from lib.run.sheets import Sheet, draw_sheet, read_sheet
 from lib.streams import stream
 
 Splits = dict[str, Images]
@@ -51,6 +52,7 @@ class Run:
     model: nn.Module | None  # None where its weights are not on this machine
     images: pd.DataFrame  # measures of every image
     splits: Splits | None  # None where the data is not at hand
+    sheet: Sheet | None = None  # its pictures, beyond the quick scale
 
     def value(self, name: str, split: str = "test") -> float:
         """One measure, NaN where it is not defined. Raises KeyError naming those there are."""
@@ -66,6 +68,9 @@ class Found:
     metrics: evaluate.Metrics = field(default_factory=lambda: {"validation": {}, "test": {}})
     warnings: list[str] = field(default_factory=list)
     images: pd.DataFrame = field(default_factory=pd.DataFrame)
+    earlier: float = 0.0  # seconds of training in sittings before this one
+    sheet: bytes | None = None  # pictures, and
+    on_sheet: records.SheetRecord | None = None  # what lies where in them
 
 
 def run(experiment: Experiment, execution: Execution, *, need_model: bool = True) -> Run:
@@ -159,11 +164,16 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
         return None
     if base is None:
         measure(model, experiment, splits, device, found)
+        if execution.keeps and hasattr(model, "reconstruct"):
+            test = splits["test"].some(experiment.evaluate_images).images
+            found.sheet, found.on_sheet = draw_sheet(model, test, experiment.test_masks, device)
         keep_weights(model, experiment, execution, splits, processes)
     clock.lap("evaluation")
+    clock.seconds["training"] = round(clock.seconds["training"] + found.earlier, 2)
     origin = begun | {"machine": describe(device, processes.size), "seconds": clock.seconds}
     record = write_record(model, experiment, execution, splits, found, origin)
-    return Run(record, None if base else model.cpu(), found.images, splits)
+    sheet = read_sheet(execution.results / f"{record.name}.json", record)
+    return Run(record, None if base else model.cpu(), found.images, splits, sheet)
 
 
 class Clock:
@@ -241,7 +251,8 @@ def trained(
             start=taken_up(saved, processes),
             watch=watch,
         )
-    return model.eval(), Found(history=history)
+    earlier = 0.0 if saved is None else saved.earlier
+    return model.eval(), Found(history=history, earlier=earlier)
 
 
 def fine_tuned(
@@ -268,6 +279,7 @@ def fine_tuned(
                 start=taken_up(saved, training.ALONE),
                 watch=watch,
             )
+        found.earlier += 0.0 if saved is None else saved.earlier
         found.history += [{"share": share} | row for row in history]
         for split, measures in found.metrics.items():
             value = finetune.accuracy(classifier, splits[split])
@@ -400,9 +412,10 @@ def write_record(
         metrics=found.metrics,
         history=found.history,
         warnings=found.warnings,
+        sheet=found.on_sheet,
         provenance=records.Provenance(**origin),
     )
-    record = records.write(record, found.images, execution.results)
+    record = records.write(record, found.images, execution.results, found.sheet)
     place = execution.checkpoints(record.key)
     for folder in (place, *place.glob("*/")):
         states.drop(folder)
@@ -425,12 +438,13 @@ def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
     """A finished run from disk, with its weights and data where they are at hand."""
     record = records.read(file)
     images = records.read_images(file, record)
+    sheet = read_sheet(file, record)
     try:
         splits = load_splits(experiment, execution)
     except DataError:
-        return Run(record, None, images, None)
+        return Run(record, None, images, None, sheet)
     check_data(record, splits)
-    return Run(record, known_model(experiment, execution, splits), images, splits)
+    return Run(record, known_model(experiment, execution, splits), images, splits, sheet)
 
 
 def known_model(experiment: Experiment, execution: Execution, splits: Splits) -> nn.Module | None:

@@ -3,10 +3,10 @@
 A record says what was run (parameters, component versions, data and its sha256), what came
 out (measures with n on validation and test, history) and where from (commit, versions,
 machine, seconds). It is checked when written and when read, by its schema, by a sha256 of its
-content and of the per-image file, and by its own name: it belongs to its key. It is written
-aside and renamed as the last act of a run, and holds no path. Records of the quick scale are
-this machine's own and ignored by git; those of `standard` and `full` are committed, found by
-their key and never overwritten by a quicker one.
+content, of the per-image file and of the pictures beside it, and by its own name: it belongs to
+its key. It is written aside and renamed as the last act of a run, and holds no path. Records of
+the quick scale are this machine's own and ignored by git; those of `standard` and `full` are
+committed, found by their key and never overwritten by a quicker one.
 """
 
 import hashlib
@@ -58,6 +58,16 @@ class Provenance(Strict):
     started: str  # UTC
 
 
+class SheetRecord(Strict):
+    """What lies in the picture beside a record (see lib.run.sheets)."""
+
+    sha256: str  # of its file
+    count: int  # test images
+    size: tuple[int, int]  # height and width of each, in pixels
+    masks: list[str]  # test masks, a row of completed images each
+    photographs: list[str]
+
+
 class Record(Strict):
     key: str = Field(pattern=r"^[0-9a-f]{16}$")
     scale: Scale
@@ -71,6 +81,7 @@ class Record(Strict):
     warnings: list[str] = Field(default_factory=list)  # what a reader should know of the measures
     provenance: Provenance
     images_sha256: str | None = None  # of the per-image file beside it, None where there is none
+    sheet: SheetRecord | None = None  # the pictures beside it, None where there are none
     sha256: str | None = None  # of everything above, set when written
 
     @property
@@ -99,8 +110,12 @@ def key_of(identity: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Record:
-    """Write a record and its per-image errors, and return it with its sums.
+def write(
+    record: Record, per_image: pd.DataFrame, folder: Path, sheet: bytes | None = None
+) -> Record:
+    """Write a record, its per-image errors and its pictures, and return it with its sums.
+
+    sheet   the file of which `record.sheet` tells
 
     The record comes last, so one that exists is complete.
     """
@@ -110,6 +125,8 @@ def write(record: Record, per_image: pd.DataFrame, folder: Path) -> Record:
         packed = per_image.to_parquet(None, compression="zstd", index=False)
         images = hashlib.sha256(packed).hexdigest()
         replace_file(file.with_suffix(".parquet"), lambda aside: aside.write_bytes(packed))
+    if sheet is not None:
+        replace_file(file.with_suffix(".webp"), lambda aside: aside.write_bytes(sheet))
     record = record.model_copy(update={"images_sha256": images, "sha256": None})
     record = Record.model_validate_json(record.model_dump_json())  # as it will be read
     record = record.model_copy(update={"sha256": record.digest()})

@@ -72,7 +72,8 @@ class States:
         self.folder = folder
         self.run = run  # what the state belongs to: the run's key and its data
         self.every = every
-        self.saved = time.monotonic()
+        self.saved = self.began = time.monotonic()
+        self.earlier = 0.0  # seconds that earlier sittings took up to the state that was found
 
     def latest(self) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The newest whole state of this run; damaged ones are named in a warning."""
@@ -83,6 +84,8 @@ class States:
                 warnings.warn(f"{error}; trying the one before it", stacklevel=2)
                 continue
             if about.get("run") == self.run:
+                self.earlier = about.get("seconds", 0.0)
+                self.began = time.monotonic()
                 return tensors, about
         return None
 
@@ -97,8 +100,9 @@ class States:
     def save(self, state: State) -> None:
         """Save, and drop all but the last two; later ones too, which are of another run."""
         file = file_of(self.folder, state.step)
-        save(file, state.tensors(), state.numbers() | {"run": self.run})
         self.saved = time.monotonic()
+        seconds = self.earlier + self.saved - self.began
+        save(file, state.tensors(), state.numbers() | {"run": self.run, "seconds": seconds})
         there = files(self.folder)
         last = there.index(file) + 1
         for old in [*there[: max(0, last - KEEP)], *there[last:]]:

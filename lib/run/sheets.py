@@ -1,0 +1,174 @@
+"""A run's pictures: one small WebP beside its record, for where neither data nor weights are.
+
+Weights are not kept with a record and its data may be far, but a reader wants to see what the
+model made. So a sheet holds, in rows of tiles of the images' own size, the first test images,
+and below them the same ones completed by the model under each test mask. A model of colour
+images has completed two of scikit-image's photographs, too, which it never saw, through windows
+(lib/windows.py), three quarters of their patches hidden. What was hidden is not in the sheet:
+masks are drawn anew from their names.
+
+The pictures are for looking: WebP loses what an eye does not miss, and no measure is taken of it.
+"""
+
+import hashlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+from PIL import Image
+from torch import Tensor, nn
+
+from lib.data.embedded import photograph
+from lib.evaluate import reconstruct, test_mask
+from lib.masking import draw
+from lib.patches import Size, grid_of, pixel_mask
+from lib.pixels import unit_range
+from lib.run.records import DamagedRecord, Record, SheetRecord
+from lib.shapes import Bytes, Pixels
+from lib.streams import stream
+from lib.windows import complete
+
+COUNT = 8  # test images
+MOST_BYTES = 60_000
+QUALITIES = range(90, 0, -10)  # of WebP: the best that keeps within the bytes
+PHOTOGRAPHS = ("astronaut", "coffee")  # the first two that the embedded set has
+SIDE = 256  # of a photograph, in pixels
+RATIO = 0.75  # of a photograph's patches that are hidden
+
+Canvas = UInt8[np.ndarray, "sheet_height sheet_width 3"]
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """The pictures of a run, all in colour."""
+
+    originals: Bytes  # the first test images
+    completed: dict[str, Bytes]  # test mask -> the same, hidden pixels filled in by the model
+    photographs: dict[str, UInt8[Tensor, "3 side side"]]  # name -> completed by windows
+
+
+def draw_sheet(
+    model: nn.Module, images: Bytes, masks: tuple[str, ...], device: torch.device
+) -> tuple[bytes, SheetRecord]:
+    """The pictures of a model as WebP, and what lies where.
+
+    images   the test images on which the model was measured
+    masks    names of test masks
+    """
+    shown = images[:COUNT]
+    rows = [shown]
+    for name in masks:
+        hidden = test_mask(name, "test", len(images), model.space.grid)[:COUNT]
+        rows.append(as_bytes(filled(model, shown, hidden, device)))
+    names = PHOTOGRAPHS if sees_photographs(model) else ()
+    below = [as_bytes(completed_photograph(model, name)[None])[0] for name in names]
+    content = encoded(laid_out(rows, below))
+    about = SheetRecord(
+        sha256=hashlib.sha256(content).hexdigest(),
+        count=len(shown),
+        size=tuple(images.shape[2:]),
+        masks=list(masks),
+        photographs=list(names),
+    )
+    return content, about
+
+
+def filled(
+    model: nn.Module, images: Bytes, mask: Bool[Tensor, "batch tokens"], device: torch.device
+) -> Pixels:
+    """Completed images: the model's where pixels were hidden; all of it where none was."""
+    predicted = reconstruct(model, images, mask, device)
+    if not mask.any():
+        return predicted
+    shape = model.space.shape
+    gone = pixel_mask(mask, shape.patch, shape.grid)
+    return torch.where(gone, predicted, unit_range(images))
+
+
+def sees_photographs(model: nn.Module) -> bool:
+    """Whether windows of this model can look at a photograph."""
+    shape = model.space.shape
+    fits = not any(SIDE % side for side in shape.patch)
+    return shape.channels == 3 and fits and max(shape.height, shape.width) <= SIDE
+
+
+def photograph_mask(name: str, grid: Size) -> Bool[Tensor, " tokens"]:
+    """What is hidden of a photograph: the same for every model with this grid."""
+    generator = stream(0, f"photograph/{name}")
+    return draw("random", batch=1, grid=grid, ratio=RATIO, generator=generator)[0]
+
+
+def completed_photograph(model: nn.Module, name: str) -> Tensor:
+    """A photograph that the model never saw, completed through windows."""
+    picture = unit_range(photograph(name, SIDE)[None])[0]
+    mask = photograph_mask(name, grid_of((SIDE, SIDE), model.space.shape.patch))
+    return complete(model, picture, mask)
+
+
+def as_bytes(images: Pixels) -> Bytes:
+    return (images.clamp(0, 1) * 255).round().to(torch.uint8)
+
+
+def laid_out(rows: list[Bytes], below: list[UInt8[Tensor, "3 side side"]]) -> Canvas:
+    """Rows of tiles, and the photographs beside each other below them."""
+    tiles = [torch.cat(list(row.expand(-1, 3, -1, -1)), dim=2) for row in rows]
+    bands = [torch.cat(tiles, dim=1)]
+    if below:
+        bands.append(torch.cat(below, dim=2))
+    height = sum(band.shape[1] for band in bands)
+    width = max(band.shape[2] for band in bands)
+    canvas = torch.full((3, height, width), 255, dtype=torch.uint8)
+    top = 0
+    for band in bands:
+        canvas[:, top : top + band.shape[1], : band.shape[2]] = band
+        top += band.shape[1]
+    return canvas.permute(1, 2, 0).numpy()
+
+
+def encoded(canvas: Canvas) -> bytes:
+    """As WebP, as good as fits."""
+    for quality in QUALITIES:
+        file = io.BytesIO()
+        Image.fromarray(canvas).save(file, "WEBP", quality=quality, method=6)
+        if file.tell() <= MOST_BYTES:
+            break
+    return file.getvalue()
+
+
+def read_sheet(file: Path, record: Record) -> Sheet | None:
+    """The pictures beside a record's file; None where a run made none.
+
+    Raises DamagedRecord where they are missing or changed.
+    """
+    about = record.sheet
+    if about is None:
+        return None
+    beside = file.with_suffix(".webp")
+    content = beside.read_bytes() if beside.exists() else b""
+    if hashlib.sha256(content).hexdigest() != about.sha256:
+        raise DamagedRecord(f"{beside} is missing or damaged: delete {file} and run again")
+    with Image.open(io.BytesIO(content), formats=["WEBP"]) as picture:
+        canvas = torch.from_numpy(np.array(picture.convert("RGB"))).permute(2, 0, 1)
+    height, width = about.size
+    tiles = canvas[:, : height * (1 + len(about.masks)), : width * about.count]
+    rows = [torch.stack(band.split(width, dim=2)) for band in tiles.split(height, dim=1)]
+    below = canvas[:, height * len(rows) :, : SIDE * len(about.photographs)]
+    photographs = below.split(SIDE, dim=2) if about.photographs else []
+    return Sheet(
+        originals=rows[0],
+        completed=dict(zip(about.masks, rows[1:], strict=True)),
+        photographs=dict(zip(about.photographs, photographs, strict=True)),
+    )
+
+
+def hidden_in_sheet(record: Record, mask: str) -> Bool[Tensor, "batch 1 height width"]:
+    """The pixels that a test mask hid in the images of a record's sheet."""
+    patch = record.parameters["patch_size"]
+    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
+    grid = grid_of(tuple(record.sheet.size), patch)
+    whole = record.data.counts["test"]
+    count = min(record.parameters["evaluate_images"] or whole, whole)
+    return pixel_mask(test_mask(mask, "test", count, grid)[: record.sheet.count], patch, grid)

@@ -1,0 +1,141 @@
+"""A model of small images completes a picture of any size: through windows that overlap.
+
+A ViT-MAE of 64 pixels cannot be given a photograph of 256, and the photograph shrunk to 64 would
+have few patches and little to recognise. So it looks through windows of its own size, a few
+patches apart. A hidden patch is predicted once in each window that holds it, and its predictions
+are averaged, those from the middle of a window weighing more than those from its edge (a Hann
+window), so that no seam shows. The positions that the model knows are those within a window.
+
+`mask` covers the patches of the whole picture, True = hidden. Windows of one mask hide different
+numbers of patches and the images of a batch must not, so windows that hide equally many go
+through the model together. Where windows hold nothing visible, there is nothing to predict from.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lib.evaluate import in_batches
+from lib.patches import Size, grid_of, pixel_mask
+
+STRIDE = 2  # patches from one window to the next
+TOGETHER = 64  # windows in a batch
+
+Picture = Float[Tensor, "channels height width"]
+PictureMask = Bool[Tensor, " tokens"]
+Windows = Float[Tensor, "windows channels window_height window_width"]
+
+
+def complete(
+    model: nn.Module, picture: Picture, mask: PictureMask, stride: int = STRIDE
+) -> Picture:
+    """The picture in [0, 1], its hidden patches filled in by the model.
+
+    mask     of the picture's own grid, rows x columns of the model's patches
+    stride   patches from one window to the next; 1 is the smoothest and the slowest
+
+    A patch that no window can predict gets the mean colour of what is visible. Raises ValueError
+    for a picture that is no picture of the model's kind, or smaller than a window, or whose sides
+    are not whole patches (`trimmed` mends that), and where nothing is visible.
+    """
+    check(model, picture, mask, stride)
+    shape = model.space.shape
+    grid = grid_of(tuple(picture.shape[1:]), shape.patch)
+    corners = [
+        (row, column)
+        for row in starts(grid[0], shape.grid[0], stride)
+        for column in starts(grid[1], shape.grid[1], stride)
+    ]
+    hidden = torch.stack([cut(mask.reshape(grid), at, shape.grid) for at in corners]).flatten(1)
+    pixels = [(row * shape.patch[0], column * shape.patch[1]) for row, column in corners]
+    size = (shape.height, shape.width)
+    windows = torch.stack([cut(picture, at, size) for at in pixels])
+    useful = hidden.any(dim=1) & ~hidden.all(dim=1)
+    predicted = predictions(model, windows[useful], hidden[useful])
+    places = [at for at, used in zip(pixels, useful.tolist(), strict=True) if used]
+    gone = pixel_mask(mask[None], shape.patch, grid)[0, 0]  # height width
+    guess = blended(predicted, places, picture, gone)
+    return torch.where(gone, guess, picture)
+
+
+def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) -> None:
+    """Raises ValueError naming what does not fit."""
+    shape = model.space.shape
+    channels, height, width = picture.shape
+    if channels != shape.channels:
+        raise ValueError(f"the model was made for {shape.channels} channels, this has {channels}")
+    rows, columns = grid_of((height, width), shape.patch)
+    if height < shape.height or width < shape.width:
+        raise ValueError(
+            f"a picture of {height}x{width} is smaller than the model's {shape.height}x"
+            f"{shape.width}: enlarge it"
+        )
+    if len(mask) != rows * columns:
+        raise ValueError(
+            f"the mask is of {len(mask)} patches, the picture has {rows}x{columns}: "
+            "draw it with grid=(rows, columns) of the picture"
+        )
+    if mask.all():
+        raise ValueError("every patch is hidden, so there is nothing to predict from")
+    if stride < 1:
+        raise ValueError(f"a stride of {stride} patches leads nowhere: give at least 1")
+
+
+def starts(length: int, window: int, stride: int) -> list[int]:
+    """Where windows begin along a side, the last one at its end."""
+    return [*range(0, length - window, stride), length - window]
+
+
+def cut(whole: Tensor, corner: Size, size: Size) -> Tensor:
+    """A rectangle of the last two axes."""
+    row, column = corner
+    return whole[..., row : row + size[0], column : column + size[1]]
+
+
+def predictions(
+    model: nn.Module, windows: Windows, hidden: Bool[Tensor, "windows tokens"]
+) -> Windows:
+    """What the model makes of windows of which some patches are hidden."""
+    device = next(model.parameters()).device
+    made = torch.empty_like(windows)
+    counts = hidden.sum(dim=1)
+    for count in counts.unique():
+        alike = counts == count
+        made[alike] = in_batches(
+            model.reconstruct, windows[alike], hidden[alike], device=device, batch=TOGETHER
+        )
+    return made
+
+
+def blended(
+    predicted: Windows, places: list[Size], picture: Picture, gone: Bool[Tensor, "height width"]
+) -> Picture:
+    """The weighted mean of overlapping predictions; where there is none, a mean colour.
+
+    places   the top left pixel of each
+    gone     the pixels of the picture that are not to be looked at
+    """
+    size = tuple(predicted.shape[2:])
+    weight = hann(size)
+    total = torch.zeros_like(picture)
+    weights = torch.zeros(picture.shape[1:])
+    for window, at in zip(predicted, places, strict=True):
+        cut(total, at, size).add_(window * weight)
+        cut(weights, at, size).add_(weight)
+    colour = picture[:, ~gone].mean(dim=1)[:, None, None]
+    return torch.where(weights > 0, total / weights.clamp_min(1e-12), colour)
+
+
+def hann(size: Size) -> Float[Tensor, "height width"]:
+    """How much each pixel of a window counts: above 0 everywhere, most in the middle."""
+    height, width = (torch.hann_window(side + 2, periodic=False)[1:-1] for side in size)
+    return height[:, None] * width
+
+
+def trimmed(picture: Picture, patch: Size) -> Float[Tensor, "channels whole_height whole_width"]:
+    """The middle of a picture, without the few pixels that make no whole patch."""
+    height, width = (
+        side - side % step for side, step in zip(picture.shape[1:], patch, strict=True)
+    )
+    corner = ((picture.shape[1] - height) // 2, (picture.shape[2] - width) // 2)
+    return cut(picture, corner, (height, width))

@@ -1,0 +1,134 @@
+"""The pictures beside a record."""
+
+import numpy as np
+import pytest
+import torch
+
+from lib import evaluate
+from lib.data.embedded import photograph
+from lib.run import records
+from lib.run.experiment import run
+from lib.run.records import DamagedRecord
+from lib.run.settings import Execution, Experiment
+from lib.run.sheets import (
+    COUNT,
+    MOST_BYTES,
+    PHOTOGRAPHS,
+    SIDE,
+    completed_photograph,
+    encoded,
+    hidden_in_sheet,
+    photograph_mask,
+    read_sheet,
+)
+from lib.training import Recipe
+
+MASKS = ("random@0.75", "grid@0.75")
+ROOM = 12  # levels of 255 that WebP may lose on average
+
+
+@pytest.fixture(scope="module")
+def where(tmp_path_factory):
+    out = str(tmp_path_factory.mktemp("out"))
+    return Execution(output=out, scale="standard", notebook="test", progress=False)
+
+
+def asked(dataset, **changes):
+    return Experiment(
+        **{
+            "dataset": dataset,
+            "subset": 64,
+            "patch_size": 4,
+            "model": "autoencoder",
+            "options": {"hidden": (16,), "latent": 8},
+            "test_masks": MASKS,
+            "recipe": Recipe(epochs=2, batch_size=32, evaluations=1),
+            "evaluate_images": 20,
+            "probe": False,
+        }
+        | changes
+    )
+
+
+@pytest.fixture(scope="module")
+def colour(where):
+    return run(asked("photos"), where)
+
+
+def near(found, expected):
+    return (found.float() - expected.float()).abs().mean() < ROOM
+
+
+def test_a_sheet_shows_the_first_test_images_and_what_the_model_made_of_them(colour):
+    images = colour.splits["test"].some(20).images
+    assert near(colour.sheet.originals, images[:COUNT])
+    for mask in MASKS:
+        hidden = evaluate.test_mask(mask, "test", 20, colour.model.space.grid)
+        made = evaluate.reconstruct(colour.model, images, hidden, torch.device("cpu"))[:COUNT] * 255
+        gone = hidden_in_sheet(colour.record, mask)
+        assert torch.equal(gone, colour.model.space.hidden_pixels(hidden[:COUNT]))
+        expected = torch.where(gone, made, images[:COUNT].float())
+        assert near(colour.sheet.completed[mask], expected)
+        assert not near(colour.sheet.completed[mask], images[:COUNT])  # so that ROOM says something
+
+
+def test_photographs_that_a_model_of_colour_never_saw_stand_in_it(colour):
+    assert tuple(colour.sheet.photographs) == PHOTOGRAPHS
+    for name, found in colour.sheet.photographs.items():
+        assert found.shape == (3, SIDE, SIDE)
+        assert near(found, completed_photograph(colour.model, name) * 255)
+    assert not near(found, photograph(name, SIDE))
+
+
+def test_the_masks_of_a_photograph_are_the_same_for_every_model():
+    first, again = (photograph_mask("coffee", (32, 32)) for _ in range(2))
+    assert torch.equal(first, again) and first.sum() == 768
+    assert not torch.equal(first, photograph_mask("astronaut", (32, 32)))
+
+
+def test_grey_images_have_no_photographs_and_few_images_a_short_sheet(where):
+    done = run(asked("digits", patch_size=2, evaluate_images=3, test_masks=("none",)), where)
+    assert done.sheet.originals.shape == (3, 3, 8, 8) and not done.sheet.photographs
+    made = evaluate.reconstruct(
+        done.model,
+        done.splits["test"].some(3).images,
+        torch.zeros(3, 16).bool(),
+        torch.device("cpu"),
+    )
+    assert near(done.sheet.completed["none"], made * 255)
+
+
+def test_a_sheet_is_read_back_with_its_record(colour, where):
+    again = run(asked("photos"), where, need_model=False)
+    assert torch.equal(again.sheet.originals, colour.sheet.originals)
+    file = records.find(where.results, colour.record.key).with_suffix(".webp")
+    assert file.stat().st_size <= MOST_BYTES
+
+
+@pytest.mark.parametrize("spoil", ["remove", "change"])
+def test_a_sheet_that_is_gone_or_changed_is_named(spoil, colour, where, tmp_path):
+    record = colour.record
+    sheet = records.find(where.results, record.key).with_suffix(".webp").read_bytes()
+    file = tmp_path / f"{record.name}.json"
+    if spoil == "change":
+        file.with_suffix(".webp").write_bytes(sheet[:-1] + b"x")
+    with pytest.raises(DamagedRecord, match=r"\.webp is missing or damaged: delete"):
+        read_sheet(file, record)
+
+
+def test_the_quick_scale_and_what_reconstructs_nothing_leave_no_sheet(where):
+    quick = run(asked("photos"), replace_scale(where, "quick"))
+    assert quick.sheet is None and quick.record.sheet is None
+    pixels = run(asked("photos", model="raw_pixels", options={}, recipe=Recipe(epochs=0)), where)
+    assert pixels.sheet is None and not list(where.results.glob("*raw_pixels*.webp"))
+
+
+def replace_scale(execution, scale):
+    return execution.model_copy(update={"scale": scale})
+
+
+def test_the_quality_gives_way_to_the_size():
+    noise = np.random.default_rng(0).integers(0, 256, (512, 512, 3), dtype=np.uint8)
+    smooth = np.full((512, 512, 3), 90, dtype=np.uint8)
+    assert len(encoded(smooth)) < 2000
+    assert len(encoded(noise[:256, :256])) <= MOST_BYTES
