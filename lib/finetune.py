@@ -7,15 +7,17 @@ flips stand for RandAugment. A model is anything that answers `embed(images)`; w
 tells its `layers` and `layer_of` each parameter, decay and drop path apply. The same call on
 an untrained model is the control: supervised learning from scratch.
 
-A model without weights (raw pixels, PCA) cannot be tuned: its classifier is the linear probe,
-the least that any start has to beat. The weights of lowest validation loss are kept. Labels
-are shared out by class, at least one each; a seed that gives n images of a class at 1 % gives
-these n at 10 %, too.
+A budget of labels is a budget: nothing here is chosen by labels beyond it. The last weights are
+kept, the validation loss is only watched. What features are worth as they are is `method`
+linear or nearest (lib/frozen.py), the only ones for a model without weights (raw pixels, PCA).
+Labels are shared out by class, at least one each; a seed that gives n images of a class at 1 %
+gives these n at 10 %, too.
 """
 
 import copy
 import math
 from collections.abc import Iterator
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,9 +28,9 @@ from torch import Generator, Tensor, nn
 from lib.augment import Augment, mixed
 from lib.config import Config, Shares
 from lib.data.registry import Images
-from lib.evaluate import embed, in_batches
+from lib.evaluate import in_batches
 from lib.feed import NoMasks
-from lib.measures import best_probe
+from lib.frozen import FIT
 from lib.models.family import Batch, Group, Model
 from lib.models.layers import initialise
 from lib.models.transformer import drop_path
@@ -37,7 +39,7 @@ from lib.shapes import Loss, Pixels
 from lib.streams import stream
 from lib.training import Recipe, train
 
-VERSION = 2  # raise it when accuracies change: records made before are then stale
+VERSION = 3  # raise it when accuracies change: records made before are then stale
 BETAS = (0.9, 0.999)
 
 
@@ -45,8 +47,10 @@ class FineTune(Config):
     """How to fine-tune: part of a run's identity."""
 
     shares: Shares = Field((0.01, 0.1, 1.0), min_length=1)  # of the labels, a classifier each
+    method: Literal["all", "linear", "nearest"] = "all"  # weights that learn; the rest: lib.frozen
     epochs: int = Field(10, ge=1, le=1_000_000)  # at all labels
     least_steps: int = Field(500, ge=1)  # for fewer labels, whose epochs are short
+    extra_steps: int = Field(0, ge=0)  # beyond these: a pre-training's, for a control without one
     batch_size: int = Field(128, ge=1)
     learning_rate: float = Field(1e-3, gt=0, lt=1)  # of AdamW at its peak, in the last layer
     layer_decay: float = Field(0.75, gt=0, le=1)  # of the rate, to the layer before; 1 = none
@@ -60,14 +64,16 @@ class FineTune(Config):
     def recipe(self, count: int, precision: str) -> Recipe:
         """The loop's recipe for so many labelled images."""
         batch = min(self.batch_size, count)
-        epochs = max(self.epochs, math.ceil(self.least_steps / max(1, count // batch)))
+        in_epoch = max(1, count // batch)
+        steps = max(self.epochs * in_epoch, self.least_steps) + self.extra_steps
         return Recipe(
-            epochs=epochs,
+            epochs=math.ceil(steps / in_epoch),
             batch_size=batch,
             learning_rate=self.learning_rate,
             weight_decay=self.weight_decay,
             augment=self.augment,
             precision=precision,
+            keep="last",
         )
 
 
@@ -179,8 +185,8 @@ def fine_tune(
     seed: int,
     precision: str,
     **watching,
-) -> tuple[Classifier, list[dict[str, float | int]]]:
-    """A classifier from a copy of `model`, trained on a share of the labels, and its history.
+) -> tuple[nn.Module, list[dict[str, float | int]]]:
+    """A classifier from a copy of `model`, made with a share of the labels, and its history.
 
     watching   `start` and `watch` of `training.train`
 
@@ -195,8 +201,9 @@ def fine_tune(
     everything = splits["train"]
     chosen = labelled(everything.labels, share, seed)
     some = everything if len(chosen) == len(everything) else everything.take(chosen)
-    if not list(model.parameters()):
-        return probed(model, splits | {"train": some}), []
+    if how.method != "all":
+        device = next(model.parameters(), torch.zeros(0)).device
+        return FIT[how.method](model, some, device), []
     classifier = new_classifier(model, everything, how, seed)
     history = train(
         classifier,
@@ -211,30 +218,8 @@ def fine_tune(
     return classifier.eval(), history
 
 
-def probed(model: nn.Module, splits: dict[str, Images]) -> Classifier:
-    """A copy of a model under its linear probe, as a classifier.
-
-    The probe is fitted on the training split, its strength chosen on validation.
-    """
-    model = copy.deepcopy(model).cpu()
-    features = {}
-    labels = {}
-    for name in ("train", "validation"):
-        features[name] = embed(model, splits[name].images, torch.device("cpu"))
-        labels[name] = splits[name].labels.numpy()
-    probe = best_probe(features, labels)
-    count = len(splits["train"].classes)
-    how = FineTune(label_smoothing=0.0)
-    classifier = Classifier(model, probe.weight.shape[1], count, how, seed=0).requires_grad_(False)
-    classifier.head.weight[probe.classes] = torch.from_numpy(probe.weight).float()
-    classifier.head.bias.fill_(-torch.inf)  # of a class without any image
-    classifier.head.bias[probe.classes] = torch.from_numpy(probe.bias).float()
-    return classifier.eval()
-
-
-def accuracy(classifier: Classifier, images: Images) -> float:
+def accuracy(classifier: nn.Module, images: Images, device: torch.device) -> float:
     """Share of images that are classified rightly."""
-    device = next(classifier.parameters()).device
 
     def logits(batch: Tensor) -> Tensor:
         return classifier(unit_range(batch))

@@ -38,7 +38,7 @@ SHAPE = Shape(3, 16, 8, (4, 2))
 READ_AS_FOLDERS = ("folder", "cifar10-jpeg", "imagenette", "imagenette-128")
 TOLERANCE = {"probes": 0.03}  # relative; 2e-3 for the others
 
-Values = list[float] | str
+Values = list[float] | str | dict[str, dict[str, str]]  # the last: defaults by configuration
 Component = tuple[int, Callable[[], Values]]  # its version, and what measures it
 
 
@@ -181,7 +181,9 @@ def of_probes() -> Values:
 
 
 def of_finetuning() -> Values:
-    """Logits after a few steps on made-up images, with drop path, decay by layer and smoothing."""
+    """What classifiers say of made-up images: after a few steps with drop path, decay by layer and
+    smoothing; a linear one on frozen features, and the nearest image.
+    """
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.3)
     model = build("mae", VIT, SHAPE, mean, std, stream(0, "weights"))
     about = {"variant": "toy", "sha256": "", "licence": "", "citation": ""}
@@ -189,9 +191,13 @@ def of_finetuning() -> Values:
         name: Images(some_bytes(n), torch.arange(n) % 3, classes=("a", "b", "c"), **about)
         for name, n in (("train", 30), ("validation", 9))
     }
-    how = finetune.FineTune(epochs=2, least_steps=8, batch_size=8, drop_path=0.3)
-    made, _ = finetune.fine_tune(model, splits, how, 0.5, seed=3, precision="float32")
-    return made(unit_range(some_bytes(4))).flatten().tolist()
+    how = finetune.FineTune(epochs=2, least_steps=8, batch_size=8, drop_path=0.3, extra_steps=2)
+    said = []
+    for method in ("all", "linear", "nearest"):
+        asked = how.model_copy(update={"method": method})
+        made, _ = finetune.fine_tune(model, splits, asked, 0.5, seed=3, precision="float32")
+        said += made(unit_range(some_bytes(4))).flatten().tolist()
+    return said
 
 
 def of_mixing() -> Values:
@@ -204,13 +210,13 @@ def of_mixing() -> Values:
     return found
 
 
-def defaults(*configs) -> str:
+def defaults(*configs) -> Values:
     """The defaults of configurations, which a key leaves out."""
     found = {}
     for config in configs:
         fields = config.model_fields.items()
         found[config.__name__] = {name: repr(field.default) for name, field in fields}
-    return json.dumps(found, sort_keys=True)
+    return found
 
 
 def components() -> dict[str, Component]:
@@ -231,17 +237,25 @@ def components() -> dict[str, Component]:
         found[f"augment.{name}"] = (entry.version, lambda name=name: of_augmentation(name))
     found["experiment"] = (
         settings.VERSION,
-        lambda: defaults(Experiment, Recipe, finetune.FineTune),
+        lambda: defaults(Experiment, Recipe),
     )
     found["training"] = (training.VERSION, of_training)
     found["measures"] = (measures.MEASURES, of_measures)
     found["probes"] = (measures.PROBES, of_probes)
     found["finetuning"] = (finetune.VERSION, of_finetuning)
+    found["defaults of finetuning"] = (finetune.VERSION, lambda: defaults(finetune.FineTune))
     found["mixing"] = (augment.MIXING, of_mixing)
     return found
 
 
 def differs(name: str, stored: Values, now: Values) -> bool:
+    """Whether results have changed; a field that was added to a configuration changes none."""
+    if isinstance(stored, dict) and isinstance(now, dict):
+        return any(
+            now.get(config, {}).get(field) != default
+            for config, fields in stored.items()
+            for field, default in fields.items()
+        )
     if isinstance(stored, str) or isinstance(now, str) or len(stored) != len(now):
         return stored != now
     return not np.allclose(now, stored, rtol=TOLERANCE.get(name, 2e-3), atol=1e-6)
@@ -256,7 +270,7 @@ def main() -> int:
         old = stored.get(name)
         if old and old["version"] == version:
             refused += [name] if differs(name, old["values"], now["values"]) else []
-            now = old
+            now = now if isinstance(now["values"], dict) else old
         fresh[name] = now
     if refused:
         print(

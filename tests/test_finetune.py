@@ -4,11 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from sklearn.neighbors import KNeighborsClassifier
 
 from lib import finetune, training
 from lib.data.registry import load
 from lib.finetune import Classifier, FineTune, labelled, layer_scales
-from lib.measures import best_probe
+from lib.measures import probe_within
 from lib.models.family import Batch
 from lib.run import experiment as one_run
 from lib.run import jobs, records, states
@@ -101,9 +102,9 @@ def scratch(tmp_path_factory):
 
 def test_it_learns_and_more_labels_help(scratch):
     _, _, found = scratch
-    few, every = (found.value(f"finetune_accuracy@{share}") for share in ("0.05", "1"))
+    few, every = (found.value(f"accuracy@{share}") for share in ("0.05", "1"))
     assert every > 0.6 and 0.2 < few < every
-    assert found.record.metrics["test"]["finetune_accuracy@1"].n == len(load("digits", "test"))
+    assert found.record.metrics["test"]["accuracy@1"].n == len(load("digits", "test"))
     assert {row["share"] for row in found.record.history} == {0.05, 1.0}
 
 
@@ -114,7 +115,7 @@ def test_the_pre_training_has_its_own_record_and_is_shared(scratch):
     made = base.stat().st_mtime_ns
     other = run(experiment(fine_tune=HOW.model_copy(update={"shares": (0.05,)})), how)
     assert records.find(how.results, asked.pretraining.key).stat().st_mtime_ns == made
-    name = "finetune_accuracy@0.05"
+    name = "accuracy@0.05"
     assert other.value(name) == found.value(name), "the same seed, the same numbers"
 
 
@@ -123,7 +124,7 @@ def test_a_finished_one_is_read_and_its_key_holds_what_it_used(scratch, monkeypa
     monkeypatch.setattr(one_run, "perform", lambda *arguments: pytest.fail("tuned again"))
     assert run(asked, how).record == found.record
     assert found.record.components["finetuning"] == finetune.VERSION
-    assert "probes" not in found.record.components
+    assert not {"probes"} & set(found.record.components)
 
 
 def test_a_killed_one_goes_on_with_the_same_bits(scratch, tmp_path, monkeypatch):
@@ -154,50 +155,114 @@ def test_any_model_with_features_can_be_fine_tuned(tmp_path):
     options = {"hidden": (32,), "latent": 8}
     asked = experiment(model="autoencoder", options=options, recipe=Recipe(epochs=1))
     found = run(asked, Execution(output=str(tmp_path), progress=False))
-    assert found.value("finetune_accuracy@1") > 0.5
+    assert found.value("accuracy@1") > 0.5
+
+
+def test_extra_steps_come_on_top_and_end_with_the_last_weights():
+    how = FineTune(epochs=10, least_steps=500, batch_size=128, extra_steps=700)
+    assert how.recipe(50, "float32").epochs == 1200
+    assert how.recipe(12800, "float32").epochs == 17
+    assert how.recipe(50, "float32").keep == "last"
+
+
+def test_more_steps_are_really_more(tmp_path):
+    how = HOW.model_copy(update={"shares": (0.05,), "least_steps": 20, "epochs": 1})
+    longer = how.model_copy(update={"extra_steps": 30})
+    where = Execution(output=str(tmp_path), progress=False)
+    steps = [run(experiment(fine_tune=h), where).record.history[-1]["step"] for h in (how, longer)]
+    assert steps == [20, 50]
+
+
+def test_no_label_beyond_the_budget_is_looked_at(monkeypatch):
+    """Validation's labels, and those of the images that were not chosen, may be anything."""
+    asked = experiment(options=VIT)
+    splits = load_splits(asked, Execution())
+    model = new_model(asked, splits)
+    chosen = labelled(splits["train"].labels, 0.05, 0)
+    wrong = (splits["train"].labels + 1) % 10
+    wrong[chosen] = splits["train"].labels[chosen]
+    monkeypatch.setattr(finetune, "labelled", lambda *arguments: chosen)
+    other = {"train": replace(splits["train"], labels=wrong)}
+    other["validation"] = replace(splits["validation"], labels=splits["validation"].labels.flip(0))
+    for method in ("all", "linear", "nearest"):
+        how = HOW.model_copy(update={"method": method, "least_steps": 10, "epochs": 1})
+        made = [
+            finetune.fine_tune(model, splits | given, how, 0.05, seed=0, precision="float32")[0]
+            for given in ({}, other)
+        ]
+        first, second = (classifier.state_dict() for classifier in made)
+        assert all(torch.equal(first[name], second[name]) for name in first), method
 
 
 @pytest.fixture(scope="module")
 def pixels(tmp_path_factory):
-    """Raw pixels, classified, and probed."""
-    asked = experiment(model="raw_pixels", options={}, probe_images=None)
-    how = Execution(output=str(tmp_path_factory.mktemp("pixels")), progress=False)
-    return run(asked, how), run(asked.pretraining, how)
+    """Raw pixels: a linear classifier, and the nearest image."""
+    where = Execution(output=str(tmp_path_factory.mktemp("pixels")), progress=False)
+    return {method: run(of_pixels(method), where) for method in ("linear", "nearest")}
 
 
-def test_a_model_without_weights_is_classified_by_its_linear_probe(pixels):
-    """At all labels it is the probe of the study."""
-    found, plain = pixels
-    assert found.value("finetune_accuracy@1") == plain.value("probe_accuracy")
-    assert found.record.history == []
-    assert found.value("finetune_accuracy@0.05") < found.value("finetune_accuracy@1")
-    assert {"finetuning", "probes"} < set(found.record.components)
-    assert "training" not in found.record.components
+def of_pixels(method, **changes):
+    how = HOW.model_copy(update={"method": method})
+    plain = {"model": "raw_pixels", "options": {}, "fine_tune": how, "probe_images": None}
+    return experiment(**plain | changes)
+
+
+def test_raw_pixels_are_classified_without_any_training(pixels):
+    for method, found in pixels.items():
+        assert 0.5 < found.value("accuracy@0.05") < found.value("accuracy@1") > 0.85
+        assert found.record.history == []
+        used = set(found.record.components)
+        assert "finetuning" in used and "training" not in used
+        assert ("probes" in used) == (method == "linear")
+
+
+def test_the_nearest_image_is_scikit_learns(pixels):
+    splits = pixels["nearest"].splits
+    features = {name: part.images.flatten(1).numpy() / 255 for name, part in splits.items()}
+    chosen = labelled(splits["train"].labels, 0.05, 0)
+    reference = KNeighborsClassifier(1)
+    reference.fit(features["train"][chosen], splits["train"].labels[chosen].numpy())
+    expected = reference.score(features["test"], splits["test"].labels.numpy())
+    assert pixels["nearest"].value("accuracy@0.05") == pytest.approx(expected, abs=0.004)
 
 
 @pytest.mark.parametrize("classes", [(3, 8), (0, 2, 5)])
-def test_its_head_says_what_the_probe_says(pixels, classes):
+def test_the_linear_head_says_what_its_probe_says(classes):
     """With two classes, for which scikit-learn keeps one row, and with some missing."""
     splits = {}
-    for name, images in pixels[1].splits.items():
+    for name in ("train", "validation", "test"):
+        images = load("digits", name)
         kept = torch.isin(images.labels, torch.tensor(classes))
         splits[name] = replace(images, images=images.images[kept], labels=images.labels[kept])
-    model = pixels[1].model
-    made, _ = finetune.fine_tune(model, splits, HOW, 1.0, seed=0, precision="float32")
+    model = run(of_pixels("linear", fine_tune=None), Execution(progress=False)).model
+    how = HOW.model_copy(update={"method": "linear"})
+    made, _ = finetune.fine_tune(model, splits, how, 1.0, seed=0, precision="float32")
     features = {name: part.images.flatten(1).numpy() / 255 for name, part in splits.items()}
-    labels = {name: part.labels.numpy() for name, part in splits.items()}
-    expected = best_probe(features, labels).accuracy(features["test"], labels["test"])
-    assert finetune.accuracy(made, splits["test"]) == pytest.approx(expected, abs=0.01)
-    assert expected > 0.8
+    probe = probe_within(features["train"], splits["train"].labels.numpy())
+    expected = probe.accuracy(features["test"], splits["test"].labels.numpy())
+    right = finetune.accuracy(made, splits["test"], torch.device("cpu"))
+    assert right == pytest.approx(expected, abs=0.01) and expected > 0.8
 
 
-def test_the_probe_of_a_model_with_buffers_is_a_copy(tmp_path):
-    """PCA holds its axes as buffers, on the model's device; the classifier leaves it alone."""
-    asked = experiment(model="pca", options={"components": 8})
-    base = run(asked.pretraining, Execution(output=str(tmp_path), progress=False))
-    made, _ = finetune.fine_tune(base.model, base.splits, HOW, 1.0, seed=0, precision="float32")
-    assert made.body is not base.model
-    assert finetune.accuracy(made, base.splits["test"]) > 0.7
+@pytest.mark.parametrize("method", ["linear", "nearest"])
+def test_frozen_features_are_those_of_a_copy(method, tmp_path):
+    """PCA holds its axes as buffers; a ViT-MAE's weights are left alone."""
+    for changes in ({"model": "pca", "options": {"components": 8}}, {}):
+        asked = experiment(**changes, fine_tune=None)
+        base = run(asked, Execution(output=str(tmp_path), progress=False))
+        before = {name: value.clone() for name, value in base.model.state_dict().items()}
+        how = HOW.model_copy(update={"method": method})
+        made, history = finetune.fine_tune(
+            base.model, base.splits, how, 1.0, seed=0, precision="float32"
+        )
+        assert made.body is not base.model and history == []
+        assert all(torch.equal(before[name], v) for name, v in made.body.state_dict().items())
+        assert all(value.requires_grad for value in base.model.parameters())
+
+
+def test_a_model_without_weights_cannot_be_tuned():
+    with pytest.raises(ValueError, match="raw_pixels has no weights to tune, method must be"):
+        of_pixels("all")
 
 
 def test_a_fine_tuning_in_several_processes_is_refused(tmp_path):
@@ -206,14 +271,15 @@ def test_a_fine_tuning_in_several_processes_is_refused(tmp_path):
 
 
 def test_models_without_weights_differ_between_seeds_only_in_their_labels(tmp_path):
-    one, other = (experiment(model="raw_pixels", options={}, seed=seed) for seed in (1, 2))
+    one, other = (of_pixels("nearest", seed=seed) for seed in (1, 2))
     assert one.key != other.key and one.pretraining.key == other.pretraining.key
     how = Execution(output=str(tmp_path), progress=False)
-    name = "finetune_accuracy@0.05"
+    name = "accuracy@0.05"
     assert run(one, how).value(name) != run(other, how).value(name)
 
 
 def test_a_model_without_features_is_refused(tmp_path):
-    asked = experiment(model="mean_fill", options={})
+    how = HOW.model_copy(update={"method": "linear"})
+    asked = experiment(model="mean_fill", options={}, fine_tune=how)
     with pytest.raises(ValueError, match="MeanFill has no features"):
         run(asked, Execution(output=str(tmp_path), progress=False))

@@ -25,6 +25,10 @@ def test_results_are_those_of_the_version(name):
         f"{name} gives other results than version {version} did: raise its version if that is meant ({STORED[name]['values']} -> {found})"
     )
     assert found, "a fingerprint of nothing guards nothing"
+    if isinstance(found, dict):
+        assert found == STORED[name]["values"], (
+            "fields were added: run python tests/fingerprints.py"
+        )
 
 
 def test_a_change_of_behaviour_is_noticed_and_rounding_is_not():
@@ -35,6 +39,14 @@ def test_a_change_of_behaviour_is_noticed_and_rounding_is_not():
     assert fingerprints.differs("training", values, [1.0]) and fingerprints.differs(
         "masking.random", "ab", "ac"
     )
+
+
+def test_a_default_that_changes_is_noticed_and_a_field_that_is_added_is_not():
+    stored = {"Recipe": {"epochs": "3", "clip": "None"}}
+    assert not fingerprints.differs("x", stored, {"Recipe": stored["Recipe"] | {"new": "1"}})
+    assert fingerprints.differs("x", stored, {"Recipe": {"epochs": "4", "clip": "None"}})
+    assert fingerprints.differs("x", stored, {"Recipe": {"epochs": "3"}})
+    assert fingerprints.differs("x", stored, {"Other": stored["Recipe"]})
 
 
 def test_new_numbers_under_an_old_version_are_not_stored(tmp_path, monkeypatch, capsys):

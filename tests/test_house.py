@@ -40,13 +40,14 @@ ARROWS = {
     "lib.evaluate": LEAVES
     | {"lib.data.registry", "lib.masking", "lib.measures", "lib.patches", "lib.pixels"},
     "lib.windows": LEAVES | {"lib.evaluate", "lib.patches"},
+    "lib.frozen": LEAVES | {"lib.data.registry", "lib.evaluate", "lib.measures"},
     "lib.finetune": LEAVES
     | {
         "lib.augment",
         "lib.data.registry",
         "lib.evaluate",
         "lib.feed",
-        "lib.measures",
+        "lib.frozen",
         "lib.models.family",
         "lib.models.layers",
         "lib.models.transformer",

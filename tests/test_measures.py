@@ -9,7 +9,17 @@ from scipy.special import logsumexp
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from lib import measures
-from lib.measures import Probe, best_probe, image_measures, nearest_neighbours, psnr, ssim_map
+from lib.measures import (
+    FOLDS,
+    Probe,
+    best_probe,
+    folds,
+    image_measures,
+    nearest_neighbours,
+    probe_within,
+    psnr,
+    ssim_map,
+)
 
 # --- reconstruction ---------------------------------------------------------------------------
 
@@ -347,3 +357,30 @@ def test_a_twenty_first_neighbour_has_no_vote():
     features = {"train": train, "test": np.array([[1.0, 0.0]])}
     labels = {"train": np.array([0] * 20 + [1] * 30 + [2] * 50), "test": np.array([0])}
     assert nearest_neighbours(features, labels) == {"test": 1.0}
+
+
+def test_a_strength_is_chosen_inside_the_labels_and_leaves_noise_alone():
+    """Where features say little, a strong penalty; with one image of a class, none is chosen."""
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    noise = random.normal(size=(60, 200))
+    telling = noise.copy()
+    telling[:, 0] = 10 * labels
+    telling[:, 1] = 10 * (labels == 1)
+    chosen = probe_within(telling, labels)
+    assert chosen.accuracy(telling, labels) == 1
+    alone = probe_within(noise[:4], np.array([0, 0, 1, 2]))
+    assert alone.strength == 1.0
+    assert probe_within(telling, labels).strength == chosen.strength, "the folds are fixed"
+
+
+def test_folds_hold_out_every_image_once_and_each_class_alike(monkeypatch):
+    labels = np.repeat([0, 1, 2], [20, 10, 5])
+    turns = folds(labels)
+    held = np.concatenate([part for _, part in turns])
+    assert len(turns) == FOLDS and sorted(held) == list(range(35))
+    for fitted, part in turns:
+        assert not set(fitted) & set(part) and np.bincount(labels[part]).tolist() == [4, 2, 1]
+    monkeypatch.setattr(measures, "MANY", 30)
+    assert len(folds(labels)) == 1
+    assert len(folds(np.array([0, 0, 0, 1, 1]))) == 2 and folds(np.array([0, 0, 1])) == []

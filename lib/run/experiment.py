@@ -267,7 +267,7 @@ def fine_tuned(
     model = base.model.to(device)
     for share in experiment.fine_tune.shares:
         saved = states_of(experiment, execution, splits, f"{share:g}")
-        title = f"fine-tuning on {share:.3g} of the labels, seed {experiment.seed}"
+        title = f"{share:.3g} of the labels, seed {experiment.seed}"
         with watching(execution, title, saved, training.ALONE) as watch:
             classifier, history = finetune.fine_tune(
                 model,
@@ -282,8 +282,8 @@ def fine_tuned(
         found.earlier += 0.0 if saved is None else saved.earlier
         found.history += [{"share": share} | row for row in history]
         for split, measures in found.metrics.items():
-            value = finetune.accuracy(classifier, splits[split])
-            measures[f"finetune_accuracy@{share:g}"] = {"value": value, "n": len(splits[split])}
+            value = finetune.accuracy(classifier, splits[split], device)
+            measures[f"accuracy@{share:g}"] = {"value": value, "n": len(splits[split])}
     return model, found
 
 

@@ -55,6 +55,11 @@ class Experiment(Config):
         if self.model not in MODELS:
             raise ValueError(unknown("model", self.model, MODELS))
         MODELS[self.model].config(**self.options)
+        if self.fine_tune and self.fine_tune.method == "all" and not self.family.trained:
+            raise ValueError(
+                f"fine_tune: {self.model} has no weights to tune, "
+                "method must be 'linear' or 'nearest'"
+            )
         for name, ratio in [(self.strategy, self.mask_ratio), *self.judged_on]:
             if name not in STRATEGIES:
                 raise ValueError(unknown("masking strategy", name, STRATEGIES))
@@ -115,9 +120,9 @@ class Experiment(Config):
         if self.fine_tune is None:
             return dict(sorted((used | self.measuring()).items()))
         used["finetuning"] = finetune.VERSION
-        if self.family.trained:
+        if self.fine_tune.method == "all":
             used |= training_components(self.fine_tune.augment)
-        else:
+        if self.fine_tune.method == "linear":
             used["probes"] = measures.PROBES
         if self.fine_tune.mixup or self.fine_tune.cutmix:
             used["mixing"] = augment.MIXING
