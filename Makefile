@@ -8,7 +8,7 @@ PROFILE ?= local
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 7200 --nbval-kernel-startup-timeout 600
 
-.PHONY: help setup report sweep standard stale test unit notebooks lint format lab rerun publish soak steady bench clean
+.PHONY: help setup report demo sweep standard stale test unit notebooks lint format lab rerun publish soak steady bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -21,6 +21,9 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 
 report: setup  ## run the four notebooks on embedded images and build reports/index.html
 	@$(BIN)/python -m engine.snakemake
+
+demo: setup  ## complete your own picture with the committed model: make demo IMAGE=my.jpg
+	@$(BIN)/python -m engine.demo "$(or $(IMAGE),$(error which picture? make demo IMAGE=my.jpg))"
 
 sweep: setup  ## a notebook under a grid of parameters: make sweep SWEEP=masking [PROFILE=local] [DATA=folder]
 	@$(BIN)/python -m engine.sweep $(or $(SWEEP),$(error which one? make sweep SWEEP=masking, or another file of sweeps/)) \
@@ -69,4 +72,4 @@ bench: setup  ## training speed of the ViT-MAE beside other projects (pip instal
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
 clean:  ## remove what runs have made here (records of larger runs stay)
-	rm -rf reports/index.html reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache
+	rm -rf reports/index.html reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache

@@ -100,6 +100,23 @@ def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:
     return figure
 
 
+def titled_pictures(
+    rows: Sequence[Sequence[tuple[str, Float[Tensor, "channels height width"]]]], size: float = 2.4
+) -> Figure:
+    """Rows of pictures, each with its own title above it; `size` of each in inches."""
+    columns = max(len(row) for row in rows)
+    _, height, width = rows[0][0][1].shape
+    whole = (size * columns, (size * height / width + 0.3) * len(rows))
+    figure, axes = canvas(len(rows), columns, whole, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for line, row in zip(axes, rows, strict=True):
+        for axis, (title, image) in zip(line, row, strict=False):
+            axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
+            axis.set_title(title, fontsize=9)
+    return figure
+
+
 def lines(
     series: dict[str, tuple[Sequence[float | int], Sequence[float]]],
     x: str,

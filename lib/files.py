@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 DATA = ROOT / "data"
 REPORTS = ROOT / "reports"
+WEIGHTS = ROOT / "lib" / "weights"  # trained models that come with the code, by name
 
 
 def resolve(path: str | Path) -> Path:

@@ -11,11 +11,16 @@ numbers of patches and the images of a batch must not, so windows that hide equa
 through the model together. Where windows hold nothing visible, there is nothing to predict from.
 """
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float
-from torch import Tensor, nn
+from torch import Generator, Tensor, nn
 
-from lib.evaluate import in_batches
+from lib.evaluate import as_array, in_batches
+from lib.masking import draw
+from lib.measures import image_measures, psnr
+from lib.models.baselines import inpainted
 from lib.patches import Size, grid_of, pixel_mask
 
 STRIDE = 2  # patches from one window to the next
@@ -24,6 +29,46 @@ TOGETHER = 64  # windows in a batch
 Picture = Float[Tensor, "channels height width"]
 PictureMask = Bool[Tensor, " tokens"]
 Windows = Float[Tensor, "windows channels window_height window_width"]
+
+
+@dataclass(frozen=True)
+class Completion:
+    """A picture of which patches were hidden, and what becomes of it."""
+
+    original: Picture
+    hidden: Bool[Tensor, "height width"]  # pixels
+    completed: dict[str, Picture]  # by the model and by biharmonic inpainting
+    decibels: dict[str, float | None]  # PSNR of each on the hidden pixels
+
+
+def compare(model: nn.Module, picture: Picture, mask: PictureMask) -> Completion:
+    """What a model makes of a picture, beside inpainting. Raises ValueError as `complete`."""
+    gone = hidden_pixels(model, picture, mask)
+    completed = {
+        "model": complete(model, picture, mask),
+        "inpainting": inpainted(picture, gone),
+    }
+    decibels = {}
+    for name, filled in completed.items():
+        found = image_measures(as_array(picture), as_array(filled), gone.numpy())
+        decibels[name] = psnr(found.get("mse_hidden"))
+    return Completion(picture, gone, completed, decibels)
+
+
+def mask_of(
+    model: nn.Module, picture: Picture, strategy: str, ratio: float, generator: Generator
+) -> PictureMask:
+    """A mask over all patches of a picture. Raises ValueError as `draw` and `grid_of`."""
+    grid = grid_of(tuple(picture.shape[1:]), model.space.shape.patch)
+    return draw(strategy, batch=1, grid=grid, ratio=ratio, generator=generator)[0]
+
+
+def hidden_pixels(
+    model: nn.Module, picture: Picture, mask: PictureMask
+) -> Bool[Tensor, "height width"]:
+    """The mask of a picture's patches as one of its pixels."""
+    patch = model.space.shape.patch
+    return pixel_mask(mask[None], patch, grid_of(tuple(picture.shape[1:]), patch))[0, 0]
 
 
 def complete(
@@ -53,7 +98,7 @@ def complete(
     useful = hidden.any(dim=1) & ~hidden.all(dim=1)
     predicted = predictions(model, windows[useful], hidden[useful])
     places = [at for at, used in zip(pixels, useful.tolist(), strict=True) if used]
-    gone = pixel_mask(mask[None], shape.patch, grid)[0, 0]  # height width
+    gone = hidden_pixels(model, picture, mask)
     guess = blended(predicted, places, picture, gone)
     return torch.where(gone, guess, picture)
 

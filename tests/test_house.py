@@ -39,7 +39,8 @@ ARROWS = {
     "lib.training": LEAVES | {"lib.augment", "lib.pixels", "lib.feed", "lib.models.family"},
     "lib.evaluate": LEAVES
     | {"lib.data.registry", "lib.masking", "lib.measures", "lib.patches", "lib.pixels"},
-    "lib.windows": LEAVES | {"lib.evaluate", "lib.patches"},
+    "lib.windows": LEAVES
+    | {"lib.evaluate", "lib.masking", "lib.measures", "lib.models.baselines", "lib.patches"},
     "lib.frozen": LEAVES | {"lib.data.registry", "lib.evaluate", "lib.measures"},
     "lib.finetune": LEAVES
     | {

@@ -80,10 +80,10 @@ def test_photographs_that_a_model_of_colour_never_saw_stand_in_it(colour):
     assert not near(found, photograph(name, SIDE))
 
 
-def test_the_masks_of_a_photograph_are_the_same_for_every_model():
-    first, again = (photograph_mask("coffee", (32, 32)) for _ in range(2))
-    assert torch.equal(first, again) and first.sum() == 768
-    assert not torch.equal(first, photograph_mask("astronaut", (32, 32)))
+def test_the_masks_of_a_photograph_are_the_same_for_every_model(colour):
+    first, again = (photograph_mask(colour.model, "coffee") for _ in range(2))
+    assert torch.equal(first, again) and first.sum() == 64 * 64 * 3 // 4
+    assert not torch.equal(first, photograph_mask(colour.model, "astronaut"))
 
 
 def test_grey_images_have_no_photographs_and_few_images_a_short_sheet(where):

@@ -6,13 +6,14 @@ from itertools import pairwise
 import pytest
 import torch
 from families import ready
+from skimage.restoration import inpaint_biharmonic
 from torch import nn
 
 from lib.masking import draw
 from lib.patches import pixel_mask
 from lib.pixels import PixelSpace, Shape
 from lib.streams import stream
-from lib.windows import complete, starts, trimmed
+from lib.windows import compare, complete, mask_of, starts, trimmed
 
 SHAPE = Shape(3, 16, 16, patch=(4, 4))
 
@@ -33,16 +34,16 @@ def picture(height=32, width=40, channels=3):
     return torch.rand(channels, height, width, generator=stream(0, "picture"))
 
 
-def mask_of(image, ratio=0.75, strategy="random"):
+def drawn(image, ratio=0.75, strategy="random"):
     grid = (image.shape[1] // 4, image.shape[2] // 4)
-    drawn = draw(strategy, batch=1, grid=grid, ratio=ratio, generator=stream(0, "mask"))
-    return drawn[0], pixel_mask(drawn, (4, 4), grid)[0, 0]
+    mask = draw(strategy, batch=1, grid=grid, ratio=ratio, generator=stream(0, "mask"))
+    return mask[0], pixel_mask(mask, (4, 4), grid)[0, 0]
 
 
 @pytest.mark.parametrize("stride", [1, 2, 3])
 def test_what_is_visible_stays_and_what_is_hidden_does_not_matter(stride):
     image = picture()
-    mask, gone = mask_of(image)
+    mask, gone = drawn(image)
     model = ready("mae", SHAPE, image[None, :, :16, :16])
     found = complete(model, image, mask, stride)
     assert torch.equal(found[:, ~gone], image[:, ~gone])
@@ -53,7 +54,7 @@ def test_what_is_visible_stays_and_what_is_hidden_does_not_matter(stride):
 
 def test_a_picture_of_one_window_is_what_the_model_says():
     image = picture(16, 16)
-    mask, gone = mask_of(image)
+    mask, gone = drawn(image)
     model = ready("mae", SHAPE, image[None])
     said = model.reconstruct(image[None], mask[None])[0].detach()
     assert torch.allclose(complete(model, image, mask), torch.where(gone, said, image), atol=1e-6)
@@ -79,7 +80,7 @@ def test_overlapping_predictions_are_averaged_by_their_distance_from_the_edge():
 @pytest.mark.parametrize("strategy", ["random", "block", "grid"])
 def test_any_strategy_and_windows_that_hide_differently(strategy):
     image = picture(48, 64)
-    mask, gone = mask_of(image, strategy=strategy)
+    mask, gone = drawn(image, strategy=strategy)
     found = complete(ready("mae", SHAPE, image[None, :, :16, :16]), image, mask)
     assert found.isfinite().all() and not torch.equal(found[:, gone], image[:, gone])
 
@@ -92,6 +93,23 @@ def test_what_no_window_can_predict_gets_the_mean_of_what_is_visible():
     assert found[:, :, 4:16].allclose(torch.tensor(12 / 16))
     colour = image[:, :, :4].mean(dim=(1, 2))
     assert found[:, :, 16:].allclose(colour[:, None, None], atol=1e-6)
+
+
+def test_a_comparison_is_of_the_same_hidden_pixels():
+    image = picture()
+    model = ready("mae", SHAPE, image[None, :, :16, :16])
+    mask = mask_of(model, image, "random", 0.75, stream(3, "mask"))
+    found = compare(model, image, mask)
+    assert torch.equal(found.completed["model"], complete(model, image, mask))
+    smooth = inpaint_biharmonic(
+        image.permute(1, 2, 0).numpy(), found.hidden.numpy(), channel_axis=-1
+    )
+    for name, filled in {
+        "model": found.completed["model"],
+        "inpainting": torch.from_numpy(smooth).permute(2, 0, 1).clamp(0, 1),
+    }.items():
+        error = ((filled - image) ** 2)[:, found.hidden].mean().item()
+        assert found.decibels[name] == pytest.approx(-10 * math.log10(error), abs=1e-4)
 
 
 def test_nothing_hidden_is_the_picture():

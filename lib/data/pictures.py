@@ -66,6 +66,14 @@ def fit(picture: Image.Image, size: int | None) -> UInt8[np.ndarray, "height wid
     return array[:, :, None] if array.ndim == 2 else array
 
 
+def within(picture: Image.Image, shorter: int, longest: int) -> Image.Image:
+    """A picture with a shorter side of so many pixels, its middle alone where it is very long."""
+    scale = shorter / min(picture.size)
+    width, height = (max(shorter, round(side * scale)) for side in picture.size)
+    kept = (min(width, longest), min(height, longest))
+    return ImageOps.fit(picture, kept, Image.Resampling.LANCZOS)
+
+
 def resize_all(
     images: UInt8[np.ndarray, "count height width channels"], size: int | None
 ) -> UInt8[np.ndarray, "count new_height new_width channels"]:

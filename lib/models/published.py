@@ -281,8 +281,9 @@ def load_pretrained(
 ) -> MaskedAutoencoder:
     """A ViT-MAE with published weights, in float32 on the CPU.
 
-    source          a folder with config.json and model.safetensors, a hub id such as
-                    facebook/vit-mae-base, or a .pth of the original release
+    source          a model that comes with the code (imagenette-mae), a folder with config.json
+                    and model.safetensors, a hub id such as facebook/vit-mae-base, or a .pth of
+                    the original release
     image_size      side in pixels, or (height, width); None = as it was trained
     heads           of the encoder, and
     decoder_heads   of the decoder: for a source that does not say it (a .pth of another size

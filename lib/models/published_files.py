@@ -22,6 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.config import as_tuple
+from lib.files import WEIGHTS
 from lib.models.mae import MaskedAutoencoder
 from lib.models.published_names import PretrainedError
 
@@ -119,14 +120,23 @@ def read_source(source: str | Path) -> Source:
     path = Path(source)
     if path.suffix in (".pth", ".pt", ".bin"):
         return read_original(path)
-    return read_folder(path if path.is_dir() else from_hub(str(source)))
+    if path.is_dir():
+        return read_folder(path)
+    name = str(source)
+    return read_folder(WEIGHTS / name if name in own_names() else from_hub(name))
+
+
+def own_names() -> list[str]:
+    """The trained models that come with the code."""
+    return sorted(file.parent.name for file in WEIGHTS.glob("*/config.json"))
 
 
 def from_hub(name: str) -> Path:
     """The folder of a hub id's files, downloaded on first use."""
     if not re.fullmatch(r"[\w.-]+/[\w.-]+", name):
         raise PretrainedError(
-            f"there is no folder {shown(name)}, and it is no hub id such as facebook/vit-mae-base"
+            f"there is no folder {shown(name)}, it is none of the models that come with the code "
+            f"({', '.join(own_names())}), and no hub id such as facebook/vit-mae-base"
         )
     # half a second that who reads a folder does not wait
     from huggingface_hub import snapshot_download

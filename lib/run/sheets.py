@@ -23,13 +23,12 @@ from torch import Tensor, nn
 
 from lib.data.embedded import photograph
 from lib.evaluate import reconstruct, test_mask
-from lib.masking import draw
-from lib.patches import Size, grid_of, pixel_mask
+from lib.patches import grid_of, pixel_mask
 from lib.pixels import unit_range
 from lib.run.records import DamagedRecord, Record, SheetRecord
 from lib.shapes import Bytes, Pixels
 from lib.streams import stream
-from lib.windows import complete
+from lib.windows import complete, mask_of
 
 COUNT = 8  # test images
 MOST_BYTES = 60_000
@@ -95,17 +94,20 @@ def sees_photographs(model: nn.Module) -> bool:
     return shape.channels == 3 and fits and max(shape.height, shape.width) <= SIDE
 
 
-def photograph_mask(name: str, grid: Size) -> Bool[Tensor, " tokens"]:
-    """What is hidden of a photograph: the same for every model with this grid."""
+def photograph_mask(model: nn.Module, name: str) -> Bool[Tensor, " tokens"]:
+    """What is hidden of a photograph: the same for every model with patches of this size."""
     generator = stream(0, f"photograph/{name}")
-    return draw("random", batch=1, grid=grid, ratio=RATIO, generator=generator)[0]
+    return mask_of(model, unit_photograph(name), "random", RATIO, generator)
+
+
+def unit_photograph(name: str) -> Tensor:
+    """A photograph in [0, 1]."""
+    return unit_range(photograph(name, SIDE)[None])[0]
 
 
 def completed_photograph(model: nn.Module, name: str) -> Tensor:
     """A photograph that the model never saw, completed through windows."""
-    picture = unit_range(photograph(name, SIDE)[None])[0]
-    mask = photograph_mask(name, grid_of((SIDE, SIDE), model.space.shape.patch))
-    return complete(model, picture, mask)
+    return complete(model, unit_photograph(name), photograph_mask(model, name))
 
 
 def as_bytes(images: Pixels) -> Bytes:

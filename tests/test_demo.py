@@ -1,0 +1,69 @@
+"""The reader's own picture, completed."""
+
+import sys
+
+import numpy as np
+import pytest
+import torch
+from families import ready
+from PIL import Image
+
+from engine import demo
+from lib.pixels import Shape
+
+SHAPE = Shape(3, 16, 16, patch=(4, 4))
+
+
+@pytest.fixture(autouse=True)
+def small(tmp_path, monkeypatch):
+    """A model that has learned nothing, for pictures of 32 pixels, two ratios."""
+    model = ready("mae", SHAPE, torch.zeros(1, 3, 16, 16))
+    monkeypatch.setattr(demo, "load_pretrained", lambda name: model)
+    monkeypatch.setattr(demo, "REPORTS", tmp_path / "reports")
+    for name, value in {"SHORTER": 32, "LONGEST": 64, "RATIOS": (0.5, 0.9)}.items():
+        monkeypatch.setattr(demo, name, value)
+
+
+def demonstrate(monkeypatch, *arguments):
+    monkeypatch.setattr(sys, "argv", ["demo", *map(str, arguments)])
+    return demo.main()
+
+
+PICTURES = [("RGB", (50, 40)), ("RGBA", (33, 200)), ("L", (900, 7)), ("P", (32, 32)), ("1", (5, 5))]
+
+
+@pytest.mark.parametrize(("mode", "size"), PICTURES)
+def test_a_picture_of_any_kind_becomes_a_figure(mode, size, tmp_path, monkeypatch, capsys):
+    noise = np.random.default_rng(0).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    Image.fromarray(noise).convert(mode).save(tmp_path / "mine.png")
+    assert demonstrate(monkeypatch, tmp_path / "mine.png") == 0
+    file = tmp_path / "reports" / "demo" / "mine.png"
+    assert capsys.readouterr().out == f"wrote {file}\n"
+    with Image.open(file) as made:
+        assert min(made.size) > 200 and len(made.convert("RGB").getcolors(2**24)) > 50
+
+
+def test_a_picture_keeps_its_shape_and_a_long_one_its_middle(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 300, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    Image.fromarray(ramp).save(tmp_path / "long.png")
+    found = demo.read_picture(tmp_path / "long.png", (4, 4))
+    assert found.shape == (3, 32, 64)
+    assert found.mean().item() == pytest.approx(0.5, abs=0.01)
+    Image.fromarray(ramp[:, :50]).save(tmp_path / "short.png")
+    assert demo.read_picture(tmp_path / "short.png", (4, 4)).shape == (3, 32, 40)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no picture"])
+def test_what_is_no_picture_is_named(content, tmp_path, monkeypatch, capsys):
+    if content is not None:
+        (tmp_path / "bad.jpg").write_bytes(content)
+    assert demonstrate(monkeypatch, tmp_path / "bad.jpg") == 1
+    said = capsys.readouterr().err
+    assert said.startswith("demo: ") and "bad.jpg" in said and "Traceback" not in said
+    assert not (tmp_path / "reports").exists()
+
+
+def test_a_strategy_that_is_not_there_is_refused_by_name(tmp_path, monkeypatch, capsys):
+    Image.new("RGB", (40, 40)).save(tmp_path / "mine.png")
+    assert demonstrate(monkeypatch, tmp_path / "mine.png", "--strategy", "blokc") == 1
+    assert "did you mean block" in capsys.readouterr().err
