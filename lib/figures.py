@@ -285,9 +285,9 @@ def maps(
 
 
 def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | str) -> None:
-    """Save as SVG and PNG with alt text and caption beside them, then show it in the notebook."""
+    """Save as SVG and PNG with alt text and caption beside them, then show it with its caption."""
     # Here, since nobody outside a notebook needs it, and it costs half a second.
-    from IPython.display import Image, display
+    from IPython.display import Image, Markdown, display
 
     place = resolve(folder)
     place.mkdir(parents=True, exist_ok=True)
@@ -299,3 +299,4 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
     plt.close(figure)
     width = figure.get_size_inches()[0] * 100
     display(Image(place / f"{name}.png", width=width, metadata={"alt": alt}))
+    display(Markdown(f"*{caption}*"))

@@ -6,7 +6,7 @@ import torch
 
 from lib import evaluate
 from lib.data.embedded import photograph
-from lib.run import records
+from lib.run import pictures, records
 from lib.run.experiment import run
 from lib.run.records import DamagedRecord
 from lib.run.settings import Execution, Experiment
@@ -65,7 +65,7 @@ def test_a_sheet_shows_the_first_test_images_and_what_the_model_made_of_them(col
     for mask in MASKS:
         hidden = evaluate.test_mask(mask, "test", 20, colour.model.space.grid)
         made = evaluate.reconstruct(colour.model, images, hidden, torch.device("cpu"))[:COUNT] * 255
-        gone = hidden_in_sheet(colour.record, mask)
+        gone = hidden_in_sheet(colour.record, mask, colour.sheet)
         assert torch.equal(gone, colour.model.space.hidden_pixels(hidden[:COUNT]))
         expected = torch.where(gone, made, images[:COUNT].float())
         assert near(colour.sheet.completed[mask], expected)
@@ -116,11 +116,31 @@ def test_a_sheet_that_is_gone_or_changed_is_named(spoil, colour, where, tmp_path
         read_sheet(file, record)
 
 
-def test_the_quick_scale_and_what_reconstructs_nothing_leave_no_sheet(where):
+def test_the_quick_scale_keeps_none_and_draws_exact_ones(where):
     quick = run(asked("photos"), replace_scale(where, "quick"))
-    assert quick.sheet is None and quick.record.sheet is None
+    assert quick.kept is None and quick.record.sheet is None
+    images = quick.splits["test"].some(20).images
+    assert torch.equal(quick.sheet.originals, images[:COUNT])
+    assert not list(where.results.parent.glob("quick/*.webp"))
+
+
+def test_what_reconstructs_nothing_has_no_pictures_and_says_so(where):
     pixels = run(asked("photos", model="raw_pixels", options={}, recipe=Recipe(epochs=0)), where)
-    assert pixels.sheet is None and not list(where.results.glob("*raw_pixels*.webp"))
+    assert not list(where.results.glob("*raw_pixels*.webp"))
+    with pytest.raises(ValueError, match=r"raw_pixels_.* keeps no pictures, and no model is here"):
+        pixels.sheet  # noqa: B018
+
+
+def test_rows_for_a_figure_are_alike_from_a_model_and_from_a_record(colour, where):
+    quick = run(asked("photos"), replace_scale(where, "quick"))
+    made, kept = (pictures.reconstructions({"mine": r}, MASKS[0], 5) for r in (quick, colour))
+    assert list(made) == ["original", "what is seen", "mine"]
+    for name, images in made.items():
+        assert images.shape == (5, 3, 32, 32) and near(images * 255, kept[name] * 255)
+    veiled = (made["what is seen"] != made["original"]).any(dim=1).float().mean()
+    assert veiled == pytest.approx(0.75, abs=0.02)
+    shown = pictures.photographs({"mine": colour}, "coffee")["mine"]
+    assert torch.equal((shown * 255).round().byte(), colour.sheet.photographs["coffee"])
 
 
 def replace_scale(execution, scale):

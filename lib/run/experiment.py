@@ -11,6 +11,7 @@ does it and the others wait for its record.
 """
 
 import contextlib
+import functools
 import os
 import tempfile
 import time
@@ -38,7 +39,7 @@ from lib.run import jobs, parallel, provenance, records, states
 from lib.run.guard import LEDGER
 from lib.run.progress import bar
 from lib.run.settings import Execution, Experiment
-from lib.run.sheets import Sheet, draw_sheet, read_sheet
+from lib.run.sheets import Sheet, packed, read_sheet, sheet_of
 from lib.streams import stream
 
 Splits = dict[str, Images]
@@ -52,12 +53,28 @@ class Run:
     model: nn.Module | None  # None where its weights are not on this machine
     images: pd.DataFrame  # measures of every image
     splits: Splits | None  # None where the data is not at hand
-    sheet: Sheet | None = None  # its pictures, beyond the quick scale
+    kept: Sheet | None = None  # its pictures from disk
 
     def value(self, name: str, split: str = "test") -> float:
         """One measure, NaN where it is not defined. Raises KeyError naming those there are."""
         found = self.record.value(name, split)
         return float("nan") if found is None else found
+
+    @functools.cached_property
+    def sheet(self) -> Sheet:
+        """Its pictures: those kept with its record, or made by its model now.
+
+        Raises ValueError where there is neither.
+        """
+        if self.kept is not None:
+            return self.kept
+        if self.splits is None or not hasattr(self.model, "reconstruct"):
+            raise ValueError(
+                f"{self.record.name} keeps no pictures, and no model is here to make any"
+            )
+        given = self.record.parameters
+        test = self.splits["test"].some(given["evaluate_images"]).images
+        return sheet_of(self.model, test, tuple(given["test_masks"]), torch.device("cpu"))
 
 
 @dataclass
@@ -166,14 +183,15 @@ def perform(experiment: Experiment, execution: Execution) -> Run | None:
         measure(model, experiment, splits, device, found)
         if execution.keeps and hasattr(model, "reconstruct"):
             test = splits["test"].some(experiment.evaluate_images).images
-            found.sheet, found.on_sheet = draw_sheet(model, test, experiment.test_masks, device)
+            sheet = sheet_of(model, test, experiment.test_masks, device)
+            found.sheet, found.on_sheet = packed(sheet)
         keep_weights(model, experiment, execution, splits, processes)
     clock.lap("evaluation")
     clock.seconds["training"] = round(clock.seconds["training"] + found.earlier, 2)
     origin = begun | {"machine": describe(device, processes.size), "seconds": clock.seconds}
     record = write_record(model, experiment, execution, splits, found, origin)
-    sheet = read_sheet(execution.results / f"{record.name}.json", record)
-    return Run(record, None if base else model.cpu(), found.images, splits, sheet)
+    kept = read_sheet(execution.results / f"{record.name}.json", record)
+    return Run(record, None if base else model.cpu(), found.images, splits, kept)
 
 
 class Clock:
@@ -438,13 +456,13 @@ def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
     """A finished run from disk, with its weights and data where they are at hand."""
     record = records.read(file)
     images = records.read_images(file, record)
-    sheet = read_sheet(file, record)
+    kept = read_sheet(file, record)
     try:
         splits = load_splits(experiment, execution)
     except DataError:
-        return Run(record, None, images, None, sheet)
+        return Run(record, None, images, None, kept)
     check_data(record, splits)
-    return Run(record, known_model(experiment, execution, splits), images, splits, sheet)
+    return Run(record, known_model(experiment, execution, splits), images, splits, kept)
 
 
 def known_model(experiment: Experiment, execution: Execution, splits: Splits) -> nn.Module | None:

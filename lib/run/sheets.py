@@ -26,7 +26,7 @@ from lib.evaluate import reconstruct, test_mask
 from lib.patches import grid_of, pixel_mask
 from lib.pixels import unit_range
 from lib.run.records import DamagedRecord, Record, SheetRecord
-from lib.shapes import Bytes, Pixels
+from lib.shapes import Bytes, Mask, Pixels
 from lib.streams import stream
 from lib.windows import complete, mask_of
 
@@ -42,42 +42,46 @@ Canvas = UInt8[np.ndarray, "sheet_height sheet_width 3"]
 
 @dataclass(frozen=True)
 class Sheet:
-    """The pictures of a run, all in colour."""
+    """The pictures of a run; of one that was kept, in colour."""
 
     originals: Bytes  # the first test images
     completed: dict[str, Bytes]  # test mask -> the same, hidden pixels filled in by the model
     photographs: dict[str, UInt8[Tensor, "3 side side"]]  # name -> completed by windows
 
 
-def draw_sheet(
+def sheet_of(
     model: nn.Module, images: Bytes, masks: tuple[str, ...], device: torch.device
-) -> tuple[bytes, SheetRecord]:
-    """The pictures of a model as WebP, and what lies where.
+) -> Sheet:
+    """What a model makes of images and of photographs.
 
     images   the test images on which the model was measured
     masks    names of test masks
     """
     shown = images[:COUNT]
-    rows = [shown]
+    completed = {}
     for name in masks:
         hidden = test_mask(name, "test", len(images), model.space.grid)[:COUNT]
-        rows.append(as_bytes(filled(model, shown, hidden, device)))
+        completed[name] = as_bytes(filled(model, shown, hidden, device))
     names = PHOTOGRAPHS if sees_photographs(model) else ()
-    below = [as_bytes(completed_photograph(model, name)[None])[0] for name in names]
-    content = encoded(laid_out(rows, below))
+    photographs = {name: as_bytes(completed_photograph(model, name)[None])[0] for name in names}
+    return Sheet(shown, completed, photographs)
+
+
+def packed(sheet: Sheet) -> tuple[bytes, SheetRecord]:
+    """A sheet as WebP, and what lies where."""
+    rows = [sheet.originals, *sheet.completed.values()]
+    content = encoded(laid_out(rows, list(sheet.photographs.values())))
     about = SheetRecord(
         sha256=hashlib.sha256(content).hexdigest(),
-        count=len(shown),
-        size=tuple(images.shape[2:]),
-        masks=list(masks),
-        photographs=list(names),
+        count=len(sheet.originals),
+        size=tuple(sheet.originals.shape[2:]),
+        masks=list(sheet.completed),
+        photographs=list(sheet.photographs),
     )
     return content, about
 
 
-def filled(
-    model: nn.Module, images: Bytes, mask: Bool[Tensor, "batch tokens"], device: torch.device
-) -> Pixels:
+def filled(model: nn.Module, images: Bytes, mask: Mask, device: torch.device) -> Pixels:
     """Completed images: the model's where pixels were hidden; all of it where none was."""
     predicted = reconstruct(model, images, mask, device)
     if not mask.any():
@@ -166,11 +170,13 @@ def read_sheet(file: Path, record: Record) -> Sheet | None:
     )
 
 
-def hidden_in_sheet(record: Record, mask: str) -> Bool[Tensor, "batch 1 height width"]:
-    """The pixels that a test mask hid in the images of a record's sheet."""
+def hidden_in_sheet(
+    record: Record, mask: str, sheet: Sheet
+) -> Bool[Tensor, "batch 1 height width"]:
+    """The pixels that a test mask hid in the images of a run's sheet."""
     patch = record.parameters["patch_size"]
     patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-    grid = grid_of(tuple(record.sheet.size), patch)
+    grid = grid_of(tuple(sheet.originals.shape[2:]), patch)
     whole = record.data.counts["test"]
     count = min(record.parameters["evaluate_images"] or whole, whole)
-    return pixel_mask(test_mask(mask, "test", count, grid)[: record.sheet.count], patch, grid)
+    return pixel_mask(test_mask(mask, "test", count, grid)[: len(sheet.originals)], patch, grid)
