@@ -141,7 +141,7 @@ def predictions(
     model: nn.Module, windows: Windows, hidden: Bool[Tensor, "windows tokens"]
 ) -> Windows:
     """What the model makes of windows of which some patches are hidden."""
-    device = next(model.parameters()).device
+    device = model.space.mean.device
     made = torch.empty_like(windows)
     counts = hidden.sum(dim=1)
     for count in counts.unique():

@@ -35,6 +35,7 @@ seed: int = 0
 scale: str = "quick"
 options: dict = {"autoencoder": {}}
 recipe: dict = {}
+experiment: dict = {}
 execution: dict = {}
 """.strip()
 CHECK = f"from lib.run.parameters import check\n\np = check({NOTEBOOK!r}, globals())"

@@ -133,6 +133,11 @@ WRONG = [
     ),
     ({"execution": {"scale": "full"}}, r"execution\.scale: it is a parameter of its own"),
     ({"execution": {"notebook": "x"}}, r"execution\.notebook: "),
+    ({"experiment": {"model": "mae"}}, r"experiment\.model: the notebook says that itself"),
+    ({"experiment": {"seed": 3}}, r"experiment\.seed: it is a parameter of its own"),
+    ({"experiment": {"strategies": "x"}}, "experiment: .*'strategies', did you mean strategy"),
+    ({"experiment": {"strategy": "blok"}}, "unknown masking strategy 'blok', did you mean block"),
+    ({"experiment": {"test_masks": 3}}, r"experiment\.test_masks = 3"),
     ({"execution": {"output": "x" * 300}}, r"execution\.output = 'x+\.\.\.: cannot be written"),
     ({"execution": {"output": "a\0b"}}, r"execution\.output = 'a\\x00b': cannot be written"),
     ({"execution": {"output": "~nobody at all/x"}}, r"execution\.output = .*cannot be written"),
@@ -204,6 +209,9 @@ def test_values_reach_the_configurations_of_their_name():
     assert (asked.recipe.epochs, asked.recipe.clip, asked.recipe.batch_size) == (3, 1.0, 64)
     assert (asked.options["depth"], asked.options["dim"]) == (2, 96), "the rest is as declared"
     assert (asked.image_size, asked.seed) == (16, 5)
+    more = check("03_vit_mae", {"experiment": {"strategy": "block", "test_masks": ["none"]}})
+    assert more.experiment("mae", patch_size=4).strategy == "block"
+    assert more.experiment("mae", patch_size=4).test_masks == ("none",)
     changed = p.experiment("mae", {"dim": 48}, recipe={"epochs": 0}, seed=7, patch_size=[4, 2])
     assert (changed.options["dim"], changed.recipe.epochs, changed.seed) == (48, 0, 7)
     assert changed.patch == (4, 2)

@@ -124,6 +124,11 @@ def test_the_quick_scale_keeps_none_and_draws_exact_ones(where):
     assert not list(where.results.parent.glob("quick/*.webp"))
 
 
+def test_a_baseline_shows_test_images_and_no_photographs(where):
+    filled = run(asked("photos", model="mean_fill", options={}, recipe=Recipe(epochs=0)), where)
+    assert not filled.sheet.photographs and len(filled.sheet.completed) == len(MASKS)
+
+
 def test_what_reconstructs_nothing_has_no_pictures_and_says_so(where):
     pixels = run(asked("photos", model="raw_pixels", options={}, recipe=Recipe(epochs=0)), where)
     assert not list(where.results.glob("*raw_pixels*.webp"))

@@ -4,8 +4,8 @@ A parameter is described once. Its name, its default and one line of help stand 
 notebook's parameters cell, its range in the field of the same name of a configuration: of
 `Experiment`, `Recipe` or `Execution`, or of a model that the notebook runs. A list whose name
 is the plural of a field (`latents`, `seeds`) holds values of it. What the cell does not name is
-reached through its three dictionaries: `recipe`, `options` (by model; its keys are the models
-that the notebook trains) and `execution`.
+reached through its dictionaries: `experiment`, `recipe`, `options` (by model; its keys are the
+models that the notebook trains), `execution` and, where a notebook fine-tunes, `fine_tune`.
 
 papermill runs `-p sead 1` without a word and turns `-p epochs abc` into text. So the first call
 of every notebook, straight after its parameters cell, is `check`, which refuses unknown names,
@@ -28,13 +28,22 @@ from lib.config import Config, unknown
 from lib.data.registry import load, settle_variant
 from lib.evaluate import JUDGED_ON
 from lib.files import NOTEBOOKS, resolve
+from lib.finetune import FineTune
 from lib.machine import resolve_device
 from lib.masking import STRATEGIES
 from lib.models.family import MODELS
 from lib.run.settings import Execution, Experiment, settle
 from lib.training import Recipe
 
-DICTIONARIES = ("recipe", "options", "execution")
+CONFIGS = {  # dictionary -> the configuration whose fields it holds
+    "experiment": Experiment,
+    "recipe": Recipe,
+    "execution": Execution,
+    "fine_tune": FineTune,
+}
+DICTIONARIES = (*CONFIGS, "options")
+SAID_BY_NOTEBOOK = [("execution", "notebook")]
+SAID_BY_NOTEBOOK += [("experiment", name) for name in ("model", "options", "recipe", "fine_tune")]
 SHOWN = 200  # characters of a value that a message repeats
 
 
@@ -61,6 +70,11 @@ class Parameters:
         return {name: value for name, value in self.values.items() if name in fields}
 
     @property
+    def of_experiment(self) -> dict[str, Any]:
+        """Fields of an experiment: parameters of that name, and what `experiment` says."""
+        return self.of(Experiment) | self.values["experiment"]
+
+    @property
     def models(self) -> list[str]:
         """The models that the notebook trains."""
         return list(self.values["options"])
@@ -77,6 +91,10 @@ class Parameters:
             device = str(self.values["execution"].get("device", "auto"))
             given["precision"] = settle(device, given["precision"])
         return Recipe(**given)
+
+    def fine_tuning(self, **changes: Any) -> FineTune:
+        """How to fine-tune, where the notebook does."""
+        return FineTune(**self.values["fine_tune"] | changes)
 
     def options(self, model: str) -> dict[str, Any]:
         """Of one model: values that are fields of its configuration, and what `options` says."""
@@ -98,7 +116,7 @@ class Parameters:
         recipe    fields of the recipe that are otherwise than the parameters say
         changes   fields of the experiment that are otherwise
         """
-        given = self.of(Experiment) | {"test_masks": self.test_masks} | changes
+        given = {"test_masks": self.test_masks} | self.of_experiment | changes
         given["dataset"] = settle_variant(given["dataset"], self.execution().data_root)
         size = given["patch_size"]
         given["patch_size"] = self.quarter() if size is None else patch(size)
@@ -125,7 +143,7 @@ class Parameters:
 
     def quarter(self) -> int | tuple[int, int]:
         """A quarter of the images' sides: what a patch size of None stands for."""
-        root, size = self.execution().data_root, self.values.get("image_size")
+        root, size = self.execution().data_root, self.of_experiment.get("image_size")
         height, width = load(self.values["dataset"], "test", root, size).images.shape[2:]
         return height // 4 if height == width else (height // 4, width // 4)
 
@@ -218,9 +236,10 @@ def assigned(names: dict[str, Any], declared: dict[str, Any]) -> dict[str, Any]:
 
 
 def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
-    """What is wrong with the three dictionaries themselves."""
+    """What is wrong with the dictionaries themselves."""
     problems = []
-    for name in DICTIONARIES:
+    declared = [name for name in DICTIONARIES if name in values]
+    for name in declared:
         problems += wrong_dictionary(name, values[name], f": {by_yaml(name)}")
     if problems:
         return problems
@@ -228,12 +247,13 @@ def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
         if model not in MODELS:
             problems.append(f"options: {unknown('model', model, MODELS)}")
         problems += wrong_dictionary(f"options.{model[:SHOWN]}", options)
-    for name in ("recipe", "execution"):
+    for name in set(declared) - {"options", "fine_tune"}:  # whose fields share names with others
         for own in values[name]:
             if own in values:
                 problems.append(f"{name}.{own}: it is a parameter of its own, give it as {own}")
-    if "notebook" in values["execution"]:
-        problems.append("execution.notebook: the notebook says that itself, leave it out")
+    for place, name in SAID_BY_NOTEBOOK:
+        if name in values[place]:
+            problems.append(f"{place}.{name}: the notebook says that itself, leave it out")
     return problems
 
 
@@ -252,6 +272,8 @@ def wrong(parameters: Parameters) -> list[str]:
     """What no configuration accepts, found by building all of them."""
     problems = [*wrong_execution(parameters), *wrong_fields(parameters)]
     problems += refused(parameters.recipe, parameters, "recipe", Recipe)
+    if "fine_tune" in parameters.values:
+        problems += refused(parameters.fine_tuning, parameters, "fine_tune", FineTune)
     problems += wrong_items(parameters)
     models = dict.fromkeys(parameters.models)
     if "model" in parameters.values and not problems:
@@ -261,7 +283,7 @@ def wrong(parameters: Parameters) -> list[str]:
     if problems:
         return problems
     for model in models:
-        problems += refused(partial(trial, parameters, model), parameters)
+        problems += refused(partial(trial, parameters, model), parameters, "experiment")
     return problems or wrong_strategies(parameters)
 
 
@@ -271,6 +293,9 @@ def wrong_fields(parameters: Parameters) -> list[str]:
     for name, value in parameters.of(Experiment).items():
         if name != "patch_size" or value is not None:
             problems += wrong_item(Experiment, name, patch(value), name)
+    for name, value in parameters.values["experiment"].items():
+        if name in Experiment.model_fields:
+            problems += wrong_item(Experiment, name, value, f"experiment.{name}")
     return problems
 
 

@@ -10,11 +10,11 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from lib import augment, evaluate, finetune, measures, training
 from lib.augment import AUGMENTATIONS
-from lib.config import Config, unknown
+from lib.config import Config, as_tuple, unknown
 from lib.data.registry import LARGEST, SMALLEST, find
 from lib.files import resolve
 from lib.machine import MOST_THREADS, resolve_device, resolve_precision
@@ -27,6 +27,7 @@ VERSION = 1  # raise it when a default below changes, or how a run goes about it
 LONGEST_NAME = 180  # bytes of a data set's name: a record's file, of at most 255, is called by it
 MOST_PROCESSES = max(64, os.cpu_count() or 1)  # beyond some, they take the machine's memory
 Side = Annotated[int, Field(ge=1)]  # in pixels
+TestMasks = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
 
 
 class Experiment(Config):
@@ -40,7 +41,7 @@ class Experiment(Config):
     patch_size: Side | tuple[Side, Side] = 4  # in pixels; (height, width)
     strategy: str = "random"  # masks of training
     mask_ratio: float = Field(0.75, ge=0, lt=1)  # share of hidden patches; 0 = unmasked control
-    test_masks: tuple[str, ...] = ("random@0.75",)  # see evaluate
+    test_masks: TestMasks = ("random@0.75",)  # see evaluate
     recipe: Recipe = Recipe(epochs=0)
     evaluate_images: int | None = Field(None, ge=1)  # of validation and of test; None = all
     probe_images: int | None = Field(None, ge=1)  # training images of the probe; None = all
