@@ -100,6 +100,12 @@ def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:
     return figure
 
 
+def mosaic(images: Pixels, columns: int) -> Float[Tensor, "channels height width"]:
+    """Images side by side in one picture, row by row."""
+    rows = [torch.cat(list(row), dim=2) for row in images.split(columns)]
+    return torch.cat(rows, dim=1)
+
+
 def titled_pictures(
     rows: Sequence[Sequence[tuple[str, Float[Tensor, "channels height width"]]]], size: float = 2.4
 ) -> Figure:
@@ -114,6 +120,29 @@ def titled_pictures(
         for axis, (title, image) in zip(line, row, strict=False):
             axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
             axis.set_title(title, fontsize=9)
+    return figure
+
+
+def diagram(*chains: Sequence[tuple[str, str]], size: float = 1.35) -> Figure:
+    """Boxes from left to right with arrows between them, a row for each chain.
+
+    chains   (what, its shape) for each box; an empty name leaves its place free
+    size     of a box and its arrow in inches
+    """
+    longest = max(len(chain) for chain in chains)
+    figure, axis = canvas(size=(size * longest, 0.95 * len(chains)))
+    axis.set_axis_off()
+    for row, chain in enumerate(chains):
+        for column, (what, shape) in enumerate(chain):
+            if not what:
+                continue
+            box = {"boxstyle": "round,pad=0.45", "facecolor": "#EAF1F8", "edgecolor": "#0072B2"}
+            axis.text(column, -row, what, ha="center", va="center", fontsize=9, bbox=box)
+            axis.text(column, -row - 0.38, shape, ha="center", va="top", fontsize=8)
+            if column and chain[column - 1][0]:
+                ends = {"xy": (column - 0.33, -row), "xytext": (column - 0.67, -row)}
+                axis.annotate("", **ends, arrowprops={"arrowstyle": "->", "color": "#444444"})
+    axis.set(xlim=(-0.5, longest - 0.5), ylim=(-len(chains) + 0.3, 0.4))
     return figure
 
 
