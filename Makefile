@@ -55,9 +55,9 @@ rerun: setup  ## refresh the notebooks' stored outputs
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
 
-standard:  ## the published runs (about an hour on two cores): make standard DATA=folder-with-imagenette
-	@$(MAKE) --no-print-directory sweep SWEEP=families
-	@$(MAKE) --no-print-directory sweep SWEEP=strategies
+standard:  ## the published runs, some fifteen hours on two cores: make standard DATA=folder-with-the-sets
+	@for sweep in mnist imagenette imagenette-mae length longest strategies cifar10; do \
+	$(MAKE) --no-print-directory sweep SWEEP=$$sweep || exit 1; done
 
 publish: setup  ## the published tables, README's and those of docs/speed.md, from what is committed
 	@$(BIN)/python -m engine.publish

@@ -35,7 +35,9 @@ def fields(name: str) -> set[str]:
 def test_each_parameter_is_a_field_that_says_its_range(name):
     known = fields(name)
     plurals = {f"{field}s" for field in known} | {f"{field[:-1]}ies" for field in known}
-    extra = defaults(name).keys() - known - plurals - set(DICTIONARIES)
+    models = defaults(name)["options"]
+    own = {f"{model}_{field}" for model in models for field in Recipe.model_fields}
+    extra = defaults(name).keys() - known - plurals - own - set(DICTIONARIES)
     assert not extra, f"{extra}: no fields of a configuration, nor plurals of one"
 
 
@@ -79,6 +81,14 @@ def test_a_list_of_values_of_a_recipe_is_checked_item_by_item(monkeypatch):
         check("04_masking_strategies", {})
 
 
+def test_a_models_own_part_of_the_recipe_is_checked_by_its_field(monkeypatch):
+    declared = defaults("03_vit_mae") | {"autoencoder_epochs": -1, "mae_epochs": 3}
+    monkeypatch.setattr(parameters, "defaults", lambda name: declared)
+    with pytest.raises(ParameterError, match=r"autoencoder_epochs = -1: .*equal to 0") as error:
+        check("03_vit_mae", {})
+    assert "mae_epochs" not in str(error.value)
+
+
 def test_the_digest_knows_what_decides_the_numbers_and_no_more(tmp_path):
     own = check("03_vit_mae", {}).digest
     assert check("03_vit_mae", {"execution": {"output": str(tmp_path)}}).digest == own
@@ -93,10 +103,10 @@ def test_every_problem_is_named_at_once(name):
     assert "unknown parameter 'sead'" in str(error.value)
     assert "unknown parameter 'epochz', did you mean epochs?" in str(error.value)
     other = next(field for field in Recipe.model_fields if field not in defaults(name))
-    wrong = {"epochs": "abc", "learning_rate": 3.0, "recipe": {other: []}}
+    wrong = {"epochs": "abc", "mask_ratio": 3.0, "recipe": {other: []}}
     with pytest.raises(ParameterError) as error:
         check(name, wrong | {"execution": {"save_every": -1.0}})
-    for part in ("  epochs = 'abc'", "  learning_rate = 3.0", f"  recipe.{other} = []"):
+    for part in ("  epochs = 'abc'", "  mask_ratio = 3.0", f"  recipe.{other} = []"):
         assert part in str(error.value)
     assert "  execution.save_every = -1.0" in str(error.value)
 
@@ -217,6 +227,13 @@ def test_values_reach_the_configurations_of_their_name():
     assert changed.patch == (4, 2)
     assert p.baseline("pca", patch_size=4).seed == 0
     assert p.baseline("pca", patch_size=4).recipe == Recipe(epochs=0)
+
+
+def test_a_model_that_is_given_as_nothing_is_left_out():
+    p = check("03_vit_mae", {"options": {"autoencoder": None}})
+    assert "autoencoder" not in p.models and "mae" in p.models
+    with pytest.raises(ParameterError, match=r"options\.mae = 3: a dictionary"):
+        check("03_vit_mae", {"options": {"autoencoder": None, "mae": 3}})
 
 
 def test_a_patch_of_a_quarter_fits_every_square():

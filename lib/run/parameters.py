@@ -3,8 +3,9 @@
 A parameter is described once. Its name, its default and one line of help stand in the
 notebook's parameters cell, its range in the field of the same name of a configuration: of
 `Experiment`, `Recipe` or `Execution`, or of a model that the notebook runs. A list whose name
-is the plural of a field (`latents`, `seeds`) holds values of it. What the cell does not name is
-reached through its dictionaries: `experiment`, `recipe`, `options` (by model; its keys are the
+is the plural of a field (`latents`, `seeds`) holds values of it, and one whose name is a model's
+and a field of the recipe (`autoencoder_epochs`) is that field for it. What the cell does not name
+is reached through its dictionaries: `experiment`, `recipe`, `options` (by model; its keys are the
 models that the notebook trains), `execution` and, where a notebook fine-tunes, `fine_tune`.
 
 papermill runs `-p sead 1` without a word and turns `-p epochs abc` into text. So the first call
@@ -92,6 +93,11 @@ class Parameters:
             given["precision"] = settle(device, given["precision"])
         return Recipe(**given)
 
+    def own_recipe(self, model: str) -> dict[str, Any]:
+        """Fields of the recipe that have a parameter for this model alone."""
+        own = {field: f"{model}_{field}" for field in Recipe.model_fields}
+        return {f: self.values[name] for f, name in own.items() if name in self.values}
+
     def fine_tuning(self, **changes: Any) -> FineTune:
         """How to fine-tune, where the notebook does."""
         return FineTune(**self.values["fine_tune"] | changes)
@@ -122,7 +128,7 @@ class Parameters:
         given["patch_size"] = self.quarter() if size is None else patch(size)
         given["model"] = model
         given["options"] = self.options(model) | (options or {})
-        given["recipe"] = self.recipe(**recipe or {})
+        given["recipe"] = self.recipe(**self.own_recipe(model) | (recipe or {}))
         return Experiment(**given)
 
     def baseline(
@@ -214,10 +220,13 @@ def check(notebook: str, names: dict[str, Any]) -> Parameters:
 
 
 def merged(
-    declared: dict[str, dict[str, Any]], given: dict[str, dict[str, Any]]
+    declared: dict[str, dict[str, Any]], given: dict[str, dict[str, Any] | None]
 ) -> dict[str, dict[str, Any]]:
-    """Options of each model: those given beside, or instead of, those declared."""
-    models = dict.fromkeys([*declared, *given])
+    """Options of each model: those given beside, or instead of, those declared.
+
+    A model that is given as None is left out.
+    """
+    models = [m for m in dict.fromkeys([*declared, *given]) if given.get(m, {}) is not None]
     return {model: declared.get(model, {}) | given.get(model, {}) for model in models}
 
 
@@ -246,7 +255,8 @@ def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
     for model, options in values["options"].items():
         if model not in MODELS:
             problems.append(f"options: {unknown('model', model, MODELS)}")
-        problems += wrong_dictionary(f"options.{model[:SHOWN]}", options)
+        if options is not None:  # which leaves the model out
+            problems += wrong_dictionary(f"options.{model[:SHOWN]}", options)
     for name in set(declared) - {"options", "fine_tune"}:  # whose fields share names with others
         for own in values[name]:
             if own in values:
@@ -275,6 +285,8 @@ def wrong(parameters: Parameters) -> list[str]:
     if "fine_tune" in parameters.values:
         problems += refused(parameters.fine_tuning, parameters, "fine_tune", FineTune)
     problems += wrong_items(parameters)
+    for name, field in of_models(parameters):
+        problems += wrong_item(Recipe, field, parameters.values[name], name)
     models = dict.fromkeys(parameters.models)
     if "model" in parameters.values and not problems:
         models[parameters.values["model"]] = None
@@ -383,6 +395,15 @@ def plurals(parameters: Parameters) -> Iterator[tuple[str, str, list[type[Config
         having = [config for config in configs if singular in config.model_fields]
         if singular != name and having:
             yield name, singular, having
+
+
+def of_models(parameters: Parameters) -> Iterator[tuple[str, str]]:
+    """Parameters that are a field of the recipe for one model: their name, and the field."""
+    for name in parameters.values:
+        for model in parameters.models:
+            field = name.removeprefix(f"{model}_")
+            if field != name and field in Recipe.model_fields:
+                yield name, field
 
 
 def wrong_item(config: type[Config], name: str, item: Any, place: str) -> list[str]:

@@ -50,6 +50,16 @@ def comparison(
     return table.round(3).rename_axis(f"{', '.join(variants)}, {mask}")
 
 
+def accuracies(record: Record, split: str = "test") -> dict[str, float | None]:
+    """Accuracy of a classifier at each share of the labels that it was given."""
+    found = {}
+    for name, measure in record.metrics[split].items():
+        what, _, share = name.partition("@")
+        if what == "accuracy":
+            found[f"{float(share):.0%} of the labels"] = measure.value
+    return found
+
+
 def over_seeds(runs: list["Run"], name: str, split: str = "test") -> tuple[float, float]:
     """Mean of a measure over runs that differ in their seed, and the half-width of its interval."""
     return t_interval([run.value(name, split) for run in runs])

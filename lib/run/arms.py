@@ -1,0 +1,62 @@
+"""The arms of the study's comparisons: experiments by name, from a notebook's parameters.
+
+Every arm of a comparison has the same data, masks, seed and budget and differs in one thing. A
+*control* is a model with that thing taken away: nothing hidden, nothing learned, no network.
+"""
+
+from functools import partial
+
+from lib.models.family import MODELS
+from lib.run.parameters import Parameters
+from lib.run.settings import Experiment
+
+BASELINES = ("pca", "biharmonic", "mean_fill", "raw_pixels")
+NOT_MASKED = {"options": {"loss_on": "all"}, "mask_ratio": 0.0}  # the whole image in, and asked for
+Arms = dict[str, Experiment]
+
+
+def families(p: Parameters) -> Arms:
+    """Each model that the notebook trains, under each of its ratios and strategies.
+
+    A ratio of 0 is the control: nothing hidden, whatever the strategy.
+    """
+    found = {}
+    for model in p.models:
+        for ratio in p.mask_ratios:
+            if ratio == 0:
+                found[f"{MODELS[model].label}, not masked"] = p.experiment(model, **NOT_MASKED)
+                continue
+            for strategy in p.strategies:
+                name = f"{MODELS[model].label}, {strategy} {ratio:.0%}"
+                found[name] = p.experiment(model, strategy=strategy, mask_ratio=ratio)
+    return found
+
+
+def baselines(p: Parameters) -> Arms:
+    """What trains nothing."""
+    return {MODELS[name].label: p.baseline(name) for name in BASELINES}
+
+
+def few_labels(p: Parameters, seed: int, steps: int) -> Arms:
+    """Seven ways to use few labels.
+
+    steps   optimiser steps of a pre-training: what the longer run from scratch has on top
+    """
+    mae = partial(p.experiment, "mae", seed=seed)
+    pixels = partial(p.baseline, "raw_pixels", seed=seed)
+    tune = p.fine_tuning
+    masked, not_masked, scratch = p.learning_rates
+    untrained = {"recipe": {"epochs": 0}}
+    from_scratch = {"learning_rate": scratch, "layer_decay": 1.0}  # no layer knows anything yet
+    few = [share for share in tune().shares if share < 1]
+    longer = from_scratch | {"extra_steps": steps, "shares": few}
+    return {
+        "masked": mae(fine_tune=tune(learning_rate=masked)),
+        "masked, frozen": mae(fine_tune=tune(method="linear")),
+        "not masked": mae(**NOT_MASKED, fine_tune=tune(learning_rate=not_masked)),
+        "not masked, frozen": mae(**NOT_MASKED, fine_tune=tune(method="linear")),
+        "scratch": mae(**untrained, fine_tune=tune(**from_scratch)),
+        "scratch, longer": mae(**untrained, fine_tune=tune(**longer)),
+        "pixels, linear": pixels(fine_tune=tune(method="linear")),
+        "pixels, nearest": pixels(fine_tune=tune(method="nearest")),
+    }
