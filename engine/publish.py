@@ -173,10 +173,10 @@ def views() -> dict[str, pd.DataFrame]:
     published = read_table()
     if published.empty:
         return {}
-    shown = {
-        FAMILIES: view(published[published["strategy"] == "random"], FILLED),
-        STRATEGIES: view(published[published["model"] == "mae"], GAPS),
-    }
+    shown = {FAMILIES: view(published[published["strategy"] == "random"], FILLED)}
+    transformers = published[published["model"] == "mae"]
+    if transformers["strategy"].nunique() > 1:
+        shown[STRATEGIES] = view(transformers, GAPS)
     return {title: frame for title, frame in shown.items() if not frame.empty}
 
 

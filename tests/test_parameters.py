@@ -178,7 +178,7 @@ def test_a_wrong_value_is_refused_by_name(given, message):
         ("01_vanilla_autoencoder", {"latents": 4}, 'latents = 4: a list .*-y "latents: '),
         ("02_adversarial_autoencoder", {"priors": ["cauchy"]}, "priors.0 = 'cauchy'"),
         ("04_masking_strategies", {"mask_ratios": [1.0]}, "mask_ratios.0 = 1.0"),
-        ("01_vanilla_autoencoder", {"hidden": "64"}, "hidden = '64': .*-y \"hidden: "),
+        ("02_adversarial_autoencoder", {"hidden": "64"}, "hidden = '64': .*-y \"hidden: "),
         ("04_masking_strategies", {"model": "vae"}, "unknown model 'vae'"),
         ("04_masking_strategies", {"model": 3}, "model = 3: .*string"),
         ("04_masking_strategies", {"strategies": "random"}, "strategies = 'random': a list"),

@@ -16,7 +16,6 @@ from families import VIT
 from safetensors.torch import load_file, save_file
 from transformers import ViTMAEConfig, ViTMAEForPreTraining
 
-from lib.files import REPORTS
 from lib.masking import draw
 from lib.models.family import build
 from lib.models.published import (
@@ -395,9 +394,8 @@ def test_pixels_that_are_not_normalised_stay_as_they_are(tmp_path):
     assert torch.equal(load_pretrained(tmp_path).space.standardise(images), images)
 
 
-def test_our_own_weights_in_the_repository_load_and_predict():
-    model = load_pretrained(REPORTS / "weights" / "vit-mae-imagenette").eval()
-    assert sum(parameter.numel() for parameter in model.parameters()) == 1_335_616
+def test_our_own_weights_load_by_name_and_predict():
+    model = load_pretrained("imagenette-mae").eval()
     images = torch.full((1, 3, 64, 64), 0.25)
     images[:, 0] = 0.7  # one colour everywhere: the easiest picture to fill in
     mask = draw("random", batch=1, grid=model.grid, ratio=0.75, generator=stream(0, "mask"))
@@ -424,7 +422,9 @@ def test_a_file_that_holds_code_is_refused_and_runs_nothing(tmp_path, monkeypatc
 def test_other_files_are_refused_by_name(tmp_path):
     with pytest.raises(PretrainedError, match="there is no file"):
         load_pretrained(tmp_path / "none.pth")
-    with pytest.raises(PretrainedError, match="no hub id"):
+    with pytest.raises(
+        PretrainedError, match=r"come with the code \(imagenette-mae\), and no hub id"
+    ):
         load_pretrained(str(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(PretrainedError, match=r"config\.json cannot be read: No such file"):
