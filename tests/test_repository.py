@@ -103,7 +103,8 @@ def test_git_does_not_ignore_the_code_but_what_runs_make():
 def test_no_path_of_a_machine_and_no_large_file_is_committed():
     files = [ROOT / name for name in git("ls-files")]
     for file in files:
-        assert file.stat().st_size < 3_000_000, f"{file} is large"
+        most = 8_000_000 if file.suffix == ".safetensors" else 3_000_000
+        assert file.stat().st_size < most, f"{file} is large"
         if file.suffix in {".py", ".md", ".ipynb", ".json", ".yml", ".toml", ".csv", ""}:
             text = file.read_text(errors="ignore")
             assert not re.search(
