@@ -155,6 +155,7 @@ def test_every_row_shows_its_data_its_epochs_its_seeds_and_its_images():
 def test_strategies_are_compared_where_there_are_several(published, monkeypatch):
     assert publish.STRATEGIES not in publish.views(), "all of these are random"
     other = published[published["model"] == "mae"].assign(strategy="block")
+    other["configuration"] += " under block masks"
     monkeypatch.setattr(publish, "read_table", lambda: pd.concat([published, other]))
     shown = publish.views()[publish.STRATEGIES]
     assert set(shown["epochs"]) == {1, 2} and shown["training"].str.startswith("ViT-MAE").all()
