@@ -3,7 +3,8 @@
 Hides half, three quarters and nine tenths of the picture's patches and writes a PNG: what is
 seen, what the model makes of it, and what biharmonic inpainting does, with the PSNR of both on
 the hidden pixels. Any size and shape that Pillow reads; the picture is brought to a shorter side
-of 256 pixels first. The same functions as in notebook 03.
+of 256 pixels first, and of a very long one the middle is taken. What completes it is
+`lib.windows.complete`.
 """
 
 import argparse

@@ -17,19 +17,16 @@ import torch
 from torch import nn
 
 from engine.publish import markdown
-from lib.data.embedded import photograph
 from lib.files import REPORTS, WEIGHTS, write_json, write_text
 from lib.models.published import load_pretrained, save_pretrained
-from lib.pixels import unit_range
 from lib.run import records
 from lib.run.experiment import Found, measure, run
 from lib.run.records import Record
 from lib.run.settings import Execution, Experiment
-from lib.streams import stream
-from lib.windows import compare, mask_of
+from lib.run.sheets import SIDE, hidden_photograph
+from lib.windows import compare
 
 SHOWN = ("astronaut", "coffee", "cat", "rocket")  # photographs; lettering and a face among them
-SIDE = 256  # of a photograph, in pixels
 RATIOS = (0.5, 0.75, 0.9)
 MEASURED = {
     "random@0.75/psnr_hidden": "PSNR hidden, random gaps [dB]",
@@ -45,7 +42,9 @@ def publish(name: str, key: str, data_root: str) -> None:
     """Write the folder of a model. Raises ValueError where its run is not finished here."""
     file = records.find(REPORTS / "results" / "standard", key)
     if file is None:
-        raise ValueError(f"no finished run of key {key} lies in reports/results/standard")
+        raise ValueError(
+            f"no finished run of key {key} lies in reports/results/standard: run it first"
+        )
     record = records.read(file)
     experiment = Experiment(**record.parameters)
     execution = Execution(data_root=data_root, scale="standard", notebook=record.notebook)
@@ -75,15 +74,6 @@ def photographs(model: nn.Module) -> list[dict[str, Any]]:
             found = compare(model, *hidden_photograph(model, label, ratio))
             rows.append({"photograph": label, "hidden": ratio} | found.decibels)
     return rows
-
-
-def hidden_photograph(
-    model: nn.Module, label: str, ratio: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """A photograph in [0, 1] and a mask of its patches."""
-    picture = unit_range(photograph(label, SIDE)[None])[0]
-    generator = stream(0, f"photograph/{label}")
-    return picture, mask_of(model, picture, "random", ratio, generator)
 
 
 def card(name: str, record: Record, found: dict[str, Any]) -> str:
@@ -147,7 +137,10 @@ def main() -> None:
     parser.add_argument("key", help="of its run: the last part of its record's name")
     parser.add_argument("--data", default="data", help="folder that holds the data set")
     given = parser.parse_args()
-    publish(given.name, given.key, given.data)
+    try:
+        publish(given.name, given.key, given.data)
+    except ValueError as error:
+        parser.exit(1, f"weights: {error}\n")
     print(f"wrote lib/weights/{given.name}")
 
 

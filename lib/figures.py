@@ -36,6 +36,14 @@ COLOURS = {
     "random": "#0072B2",
     "block": "#D55E00",
     "grid": "#009E73",
+    "masked": "#0072B2",
+    "masked, frozen": "#56B4E9",
+    "not masked": "#D55E00",
+    "not masked, frozen": "#E69F00",
+    "scratch": "#009E73",
+    "scratch, longer": "#000000",
+    "pixels, linear": "#666666",
+    "pixels, nearest": "#999999",
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too

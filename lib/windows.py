@@ -108,7 +108,10 @@ def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) ->
     shape = model.space.shape
     channels, height, width = picture.shape
     if channels != shape.channels:
-        raise ValueError(f"the model was made for {shape.channels} channels, this has {channels}")
+        raise ValueError(
+            f"the model was made for {shape.channels} channels, this has {channels}: "
+            "give a picture of its kind"
+        )
     rows, columns = grid_of((height, width), shape.patch)
     if height < shape.height or width < shape.width:
         raise ValueError(
@@ -121,7 +124,9 @@ def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) ->
             "draw it with grid=(rows, columns) of the picture"
         )
     if mask.all():
-        raise ValueError("every patch is hidden, so there is nothing to predict from")
+        raise ValueError(
+            "every patch is hidden, so there is nothing to predict from: lower the ratio"
+        )
     if stride < 1:
         raise ValueError(f"a stride of {stride} patches leads nowhere: give at least 1")
 

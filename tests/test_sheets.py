@@ -15,13 +15,13 @@ from lib.run.sheets import (
     MOST_BYTES,
     PHOTOGRAPHS,
     SIDE,
-    completed_photograph,
     encoded,
     hidden_in_sheet,
-    photograph_mask,
+    hidden_photograph,
     read_sheet,
 )
 from lib.training import Recipe
+from lib.windows import complete
 
 MASKS = ("random@0.75", "grid@0.75")
 ROOM = 12  # levels of 255 that WebP may lose on average
@@ -76,14 +76,14 @@ def test_photographs_that_a_model_of_colour_never_saw_stand_in_it(colour):
     assert tuple(colour.sheet.photographs) == PHOTOGRAPHS
     for name, found in colour.sheet.photographs.items():
         assert found.shape == (3, SIDE, SIDE)
-        assert near(found, completed_photograph(colour.model, name) * 255)
-    assert not near(found, photograph(name, SIDE))
+        assert near(found, complete(colour.model, *hidden_photograph(colour.model, name)) * 255)
+    assert not near(found, photograph(name, SIDE) * 255)
 
 
 def test_the_masks_of_a_photograph_are_the_same_for_every_model(colour):
-    first, again = (photograph_mask(colour.model, "coffee") for _ in range(2))
+    (_, first), (_, again) = (hidden_photograph(colour.model, "coffee") for _ in range(2))
     assert torch.equal(first, again) and first.sum() == 64 * 64 * 3 // 4
-    assert not torch.equal(first, photograph_mask(colour.model, "astronaut"))
+    assert not torch.equal(first, hidden_photograph(colour.model, "astronaut")[1])
 
 
 def test_grey_images_have_no_photographs_and_few_images_a_short_sheet(where):

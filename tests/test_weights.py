@@ -12,6 +12,7 @@ from lib.models.published import load_pretrained
 from lib.run import records
 from lib.run.experiment import run
 from lib.run.settings import Execution, Experiment
+from lib.run.sheets import hidden_photograph
 from lib.training import Recipe
 from lib.windows import compare
 
@@ -50,7 +51,7 @@ def test_a_model_is_small_and_has_the_weights_that_its_record_counts(name):
 def test_it_completes_a_photograph_as_well_as_its_card_says(name):
     model = load_pretrained(name).eval()
     row = next(row for row in found(name)["photographs"] if row["hidden"] == 0.75)
-    again = compare(model, *weights.hidden_photograph(model, row["photograph"], 0.75))
+    again = compare(model, *hidden_photograph(model, row["photograph"], 0.75))
     assert again.decibels["model"] == pytest.approx(row["model"], abs=0.05)
     assert again.decibels["inpainting"] == pytest.approx(row["inpainting"], abs=0.05)
 

@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Int64, UInt8
+from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
@@ -123,11 +123,14 @@ def photo_file(label: str) -> Path:
     return installed_file(*PHOTOS[label])
 
 
-def photograph(label: str, side: int) -> UInt8[Tensor, "3 side side"]:
-    """The middle square of a photograph, resized. Raises DataError as `installed_file`."""
+def photograph(label: str, side: int) -> Float[Tensor, "3 side side"]:
+    """The middle square of a photograph of `PHOTOS`, resized, in [0, 1].
+
+    Raises DataError as `installed_file`.
+    """
     with Image.open(photo_file(label)) as picture:
         pixels = fit(picture.convert("RGB"), side)
-    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous() / 255
 
 
 def installed_file(package: str, file: str) -> Path:

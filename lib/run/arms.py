@@ -38,7 +38,7 @@ def baselines(p: Parameters) -> Arms:
 
 
 def few_labels(p: Parameters, seed: int, steps: int) -> Arms:
-    """Seven ways to use few labels.
+    """Eight ways to use few labels.
 
     steps   optimiser steps of a pre-training: what the longer run from scratch has on top
     """

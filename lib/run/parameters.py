@@ -36,13 +36,7 @@ from lib.models.family import MODELS
 from lib.run.settings import Execution, Experiment, settle
 from lib.training import Recipe
 
-CONFIGS = {  # dictionary -> the configuration whose fields it holds
-    "experiment": Experiment,
-    "recipe": Recipe,
-    "execution": Execution,
-    "fine_tune": FineTune,
-}
-DICTIONARIES = (*CONFIGS, "options")
+DICTIONARIES = ("experiment", "recipe", "options", "execution", "fine_tune")
 SAID_BY_NOTEBOOK = [("execution", "notebook")]
 SAID_BY_NOTEBOOK += [("experiment", name) for name in ("model", "options", "recipe", "fine_tune")]
 SHOWN = 200  # characters of a value that a message repeats
@@ -257,7 +251,7 @@ def wrong_dictionaries(values: dict[str, Any]) -> list[str]:
             problems.append(f"options: {unknown('model', model, MODELS)}")
         if options is not None:  # which leaves the model out
             problems += wrong_dictionary(f"options.{model[:SHOWN]}", options)
-    for name in set(declared) - {"options", "fine_tune"}:  # whose fields share names with others
+    for name in ("experiment", "recipe", "execution"):  # fields of the rest may share a name
         for own in values[name]:
             if own in values:
                 problems.append(f"{name}.{own}: it is a parameter of its own, give it as {own}")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 from PIL import Image
 from torch import Tensor, nn
 
@@ -64,7 +64,9 @@ def sheet_of(
         hidden = test_mask(name, "test", len(images), model.space.grid)[:COUNT]
         completed[name] = as_bytes(filled(model, shown, hidden, device))
     names = PHOTOGRAPHS if sees_photographs(model) else ()
-    photographs = {name: as_bytes(completed_photograph(model, name)[None])[0] for name in names}
+    photographs = {
+        name: as_bytes(complete(model, *hidden_photograph(model, name))[None])[0] for name in names
+    }
     return Sheet(shown, completed, photographs)
 
 
@@ -101,20 +103,12 @@ def sees_photographs(model: nn.Module) -> bool:
     return shape.channels == 3 and fits and max(shape.height, shape.width) <= SIDE
 
 
-def photograph_mask(model: nn.Module, name: str) -> Bool[Tensor, " tokens"]:
-    """What is hidden of a photograph: the same for every model with patches of this size."""
-    generator = stream(0, f"photograph/{name}")
-    return mask_of(model, unit_photograph(name), "random", RATIO, generator)
-
-
-def unit_photograph(name: str) -> Tensor:
-    """A photograph in [0, 1]."""
-    return unit_range(photograph(name, SIDE)[None])[0]
-
-
-def completed_photograph(model: nn.Module, name: str) -> Tensor:
-    """A photograph that the model never saw, completed through windows."""
-    return complete(model, unit_photograph(name), photograph_mask(model, name))
+def hidden_photograph(
+    model: nn.Module, name: str, ratio: float = RATIO
+) -> tuple[Float[Tensor, "3 side side"], Bool[Tensor, " tokens"]]:
+    """A photograph and its mask, the same for every model with patches of this size."""
+    picture = photograph(name, SIDE)
+    return picture, mask_of(model, picture, "random", ratio, stream(0, f"photograph/{name}"))
 
 
 def as_bytes(images: Pixels) -> Bytes:

@@ -50,13 +50,13 @@ def comparison(
     return table.round(3).rename_axis(f"{', '.join(variants)}, {mask}")
 
 
-def accuracies(record: Record, split: str = "test") -> dict[str, float | None]:
-    """Accuracy of a classifier at each share of the labels that it was given."""
+def accuracies(record: Record, split: str = "test") -> dict[float, float | None]:
+    """Accuracy of a classifier by the share of the labels that it was given."""
     found = {}
     for name, measure in record.metrics[split].items():
         what, _, share = name.partition("@")
         if what == "accuracy":
-            found[f"{float(share):.0%} of the labels"] = measure.value
+            found[float(share)] = measure.value
     return found
 
 
