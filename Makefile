@@ -19,7 +19,7 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the five notebooks on embedded images and build reports/index.html
+report: setup  ## run the six notebooks on embedded images and build reports/index.html
 	@$(BIN)/python -m engine.snakemake
 
 demo: setup  ## complete your own picture with the committed model: make demo IMAGE=my.jpg
@@ -54,7 +54,7 @@ rerun: setup  ## refresh the notebooks' stored outputs, and the pictures on thei
 	@for notebook in $(NOTEBOOKS); do echo "$$notebook"; \
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
-	@for picture in docs/pictures/*.png; do \
+	@for picture in docs/pictures/*; do \
 	cp reports/figures/quick/$$(basename $$picture) $$picture 2>/dev/null || true; done
 
 standard:  ## the published runs, some fifteen hours on two cores: make standard DATA=folder-with-the-sets

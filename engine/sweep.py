@@ -29,6 +29,7 @@ from engine import cells, snakemake
 from engine.cells import Cell, SweepError, folder_of, is_done, stamp_of
 from lib.config import Config, unknown
 from lib.files import NOTEBOOKS, ROOT, replace_file, write_json, write_text
+from lib.machine import CRAWLS, crawls, resolve_device
 from lib.run import records
 from lib.run.parameters import ParameterError, check, defaults
 
@@ -176,6 +177,9 @@ def announce(name: str, sweep: Sweep, planned: list[Cell], cores: int | None) ->
     )
     if not left:
         return
+    p = check(sweep.notebook, planned[0].parameters)
+    if cores is not None and crawls(p.recipe().precision, resolve_device(p.execution().device)):
+        print(f"beware: {CRAWLS}")
     timed = [json.loads(stamp.read_text())["seconds"] / 60 for stamp in done]
     each = sum(timed) / len(timed) if timed else sweep.minutes
     told = f"{each:.1f} a run ({'measured' if timed else 'expected'})"

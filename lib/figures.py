@@ -21,6 +21,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from lib.files import resolve
+from lib.pixels import check_unit_range
 from lib.shapes import Pixels
 from lib.statistics import means
 
@@ -47,6 +48,7 @@ COLOURS = {
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too
+LARGE = 400_000  # bytes of a PNG beyond which JPEG is taken
 MANY = 4  # labels beyond which a legend would cover the curves
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
 STYLE = {
@@ -78,7 +80,8 @@ def canvas(rows: int = 1, columns: int = 1, size: tuple[float, float] = (6.4, 3.
 def as_picture(
     image: Float[Tensor, "channels height width"],
 ) -> Float[np.ndarray, "height width channels"]:
-    """An image as matplotlib wants it."""
+    """An image as matplotlib wants it. Raises TypeError for bytes."""
+    check_unit_range(image)
     return image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
 
 
@@ -194,29 +197,43 @@ def name_powers(axis: Axes, values: list[Sequence[float | int]]) -> None:
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
 
 
-def curves(table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test") -> Figure:
+def curves(
+    table: pd.DataFrame, measure: str, x: str, by: str, split: str = "test", log_x: bool = False
+) -> Figure:
     """A measure against the column `x`, a curve for each value of `by`.
 
     Means over seeds with 95 % intervals, from a tidy table (see `statistics.means`, whose errors
     it raises).
     """
     rows = means(table, measure, [by, x], split)
-    figure, axis = canvas()
-    apart = (rows[x].max() - rows[x].min()) / 60  # beside each other where they share an x
     groups = rows.groupby(by, sort=False)
+    many = len(groups) > MANY
+    figure, axis = canvas(size=(7.8, 4.4) if many else (6.4, 3.6))
     for number, ((name, part), marker) in enumerate(zip(groups, cycle(MARKERS), strict=False)):
         axis.errorbar(
-            part[x] + number * apart,
+            beside(part[x], number, rows[x], log_x),
             part["mean"],
             part["half_width"],
             capsize=3,
             marker=marker,
             color=colour(str(name)),
-            label=f"{by} {name}",
+            label=str(name),
         )
+    if log_x:
+        name_powers(axis, [rows[x].tolist()])
     axis.set(xlabel=x, ylabel=f"{measure} on {split} images")
-    axis.legend(frameon=False)
+    if many:
+        figure.legend(frameon=False, loc="outside right upper")
+    else:
+        axis.legend(frameon=False, title=by)
     return figure
+
+
+def beside(places: pd.Series, number: int, every: pd.Series, log_x: bool) -> pd.Series:
+    """Where one curve of several is drawn: a little aside, so that intervals can be told apart."""
+    if log_x:
+        return places * (every.max() / every.min()) ** (number / 100)
+    return places + number * (every.max() - every.min()) / 60
 
 
 def bars(
@@ -322,7 +339,10 @@ def maps(
 
 
 def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | str) -> None:
-    """Save as SVG and PNG with alt text and caption beside them, then show it with its caption."""
+    """Save a figure with its alt text and caption beside it, then show it with its caption.
+
+    As SVG, and as PNG; a large one, of photographs, as JPEG instead, a fifth of the size.
+    """
     # Here, since nobody outside a notebook needs it, and it costs half a second.
     from IPython.display import Image, Markdown, display
 
@@ -330,10 +350,15 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
     place.mkdir(parents=True, exist_ok=True)
     with plt.rc_context(STYLE):
         figure.savefig(place / f"{name}.svg", metadata={"Date": None})
-        figure.savefig(place / f"{name}.png", dpi=144)
+        shown = place / f"{name}.png"
+        figure.savefig(shown, dpi=144)
+        if shown.stat().st_size > LARGE:
+            shown.unlink()
+            shown = shown.with_suffix(".jpg")
+            figure.savefig(shown, dpi=144, pil_kwargs={"quality": 88})
     texts = json.dumps({"alt": alt, "caption": caption}, indent=1)
     (place / f"{name}.json").write_text(texts + "\n")
     plt.close(figure)
     width = figure.get_size_inches()[0] * 100
-    display(Image(place / f"{name}.png", width=width, metadata={"alt": alt}))
+    display(Image(shown, width=width, metadata={"alt": alt}))
     display(Markdown(f"*{caption}*"))

@@ -27,6 +27,10 @@ TORCHS_CHOICE = torch.get_num_threads()  # before anybody has set it
 MOST_THREADS = max(1024, 4 * (os.cpu_count() or 1))  # beyond some, torch takes the process down
 LOOK = 0.2  # seconds over which other processes are watched before a training
 AGAIN = 1.0  # seconds between looks while it runs, at least
+CRAWLS = (
+    "this processor does not multiply bf16 but imitates it, up to a hundred times slower than "
+    "float32: take another machine, or precision 'float32', whose records are told apart"
+)
 
 
 def resolve_device(wanted: str) -> torch.device:
@@ -80,6 +84,27 @@ def fast_bf16(device: torch.device) -> bool:
     capabilities = torch.cpu.get_capabilities()
     names = ("amx_tile", "amx_bf16", "avx512_bf16")
     return any(capabilities.get(name, False) for name in names)
+
+
+def crawls(precision: Precision, device: torch.device) -> bool:
+    """Whether software imitates a precision here, so that products take ten times as long or more.
+
+    torch does so with bf16 on a CPU without AVX-512: some hundred times as long.
+    """
+    if precision == "float32" or device.type != "cpu" or fast_bf16(device):
+        return False
+    return seconds_of_product(torch.bfloat16) > 10 * seconds_of_product(torch.float32)
+
+
+def seconds_of_product(kind: torch.dtype) -> float:
+    """Of two small matrices, the faster of two."""
+    matrix = torch.ones(256, 256, dtype=kind)
+    took = []
+    for _ in range(2):
+        began = time.perf_counter()
+        matrix @ matrix
+        took.append(time.perf_counter() - began)
+    return min(took)
 
 
 def autocast(device: torch.device, precision: Precision) -> contextlib.AbstractContextManager:

@@ -68,7 +68,11 @@ class PixelSpace(nn.Module):
         self.register_buffer("std", std.reshape(-1, 1, 1))
 
     def standardise(self, images: Pixels) -> Pixels:
-        """From [0, 1] to mean 0, deviation 1. Raises ValueError for images of another shape."""
+        """From [0, 1] to mean 0, deviation 1.
+
+        Raises ValueError for images of another shape, and TypeError for bytes.
+        """
+        check_unit_range(images)
         expected = (self.shape.channels, self.shape.height, self.shape.width)
         if tuple(images.shape[1:]) != expected:
             raise ValueError(
@@ -111,8 +115,21 @@ class PixelSpace(nn.Module):
 
 
 def unit_range(images: Bytes) -> Pixels:
-    """Bytes to floats in [0, 1]."""
+    """Bytes to floats in [0, 1]. Raises TypeError for what are floats already."""
+    if images.dtype != torch.uint8:
+        raise TypeError(
+            f"bytes (torch.uint8) are needed here, these are {images.dtype}: "
+            "images in [0, 1] are used as they are, or become bytes by (255 * images).byte()"
+        )
     return images.float() / 255
+
+
+def check_unit_range(images: Tensor) -> None:
+    """Raises TypeError for bytes where images in [0, 1] are needed."""
+    if not images.is_floating_point():
+        raise TypeError(
+            f"images in [0, 1] are needed here, these are {images.dtype}: give unit_range(images)"
+        )
 
 
 def channel_statistics(

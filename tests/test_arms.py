@@ -45,7 +45,7 @@ def test_a_family_has_its_own_epochs_and_can_be_left_out():
 @pytest.fixture
 def few():
     p = asked(learning_rates=[0.1, 0.2, 0.3], fine_tune={"shares": [0.1, 1.0]}, seed=5)
-    return arms.few_labels(p, seed=5, steps=40)
+    return arms.few_labels(p, "mae", seed=5, steps=40)
 
 
 def test_all_ways_get_the_same_labels(few):

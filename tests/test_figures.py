@@ -77,6 +77,15 @@ def test_a_figure_is_saved_with_its_texts(kind, tmp_path):
     assert not plt.get_fignums(), "no figure is left open"
 
 
+def test_a_large_figure_is_a_jpeg(tmp_path):
+    """Photographs would take megabytes as PNG, in the notebook, too."""
+    noise = torch.rand(3, 400, 400, generator=torch.Generator().manual_seed(0))
+    drawn = figures.titled_pictures([[("noise", noise)]], size=6.0)
+    figures.publish(drawn, "09-large", "a", "c", tmp_path)
+    assert (tmp_path / "09-large.jpg").read_bytes()[:2] == b"\xff\xd8"
+    assert not (tmp_path / "09-large.png").exists()
+
+
 def test_the_same_figure_is_the_same_svg(tmp_path):
     for name in ("first", "second"):
         figures.publish(lines(), name, "a", "c", tmp_path)
@@ -111,14 +120,21 @@ def test_pictures_are_shown_in_their_rows_without_stretching_their_contrast():
 def test_curves_go_through_the_means_with_their_intervals():
     axis = curves().axes[0]
     found = {box.get_label(): box for box in axis.containers}
-    assert set(found) == {"strategy random", "strategy block"}
+    assert set(found) == {"random", "block"}
     for name, expected in (("random", [10, 20]), ("block", [11, 21])):
-        line, _, (bar,) = found[f"strategy {name}"].lines
+        line, _, (bar,) = found[name].lines
         assert line.get_ydata().tolist() == expected
         assert line.get_color() == figures.colour(name)
         low, high = bar.get_segments()[0][:, 1]
         assert (high - low) / 2 == pytest.approx(4.30265 / 3**0.5, rel=1e-4)
     assert axis.get_xlabel() == "ratio" and axis.get_ylabel() == "accuracy on test images"
+
+
+def test_curves_on_a_logarithmic_axis_stay_apart_and_near_their_place():
+    axis = figures.curves(tidy(), "accuracy", "ratio", "strategy", log_x=True).axes[0]
+    first, second = (box.lines[0].get_xdata() for box in axis.containers)
+    assert axis.get_xscale() == "log"
+    assert np.allclose(second / first, second[0] / first[0]) and 1 < second[0] / first[0] < 1.1
 
 
 def test_curves_of_the_other_split_and_of_nothing():

@@ -283,3 +283,26 @@ def test_a_model_without_features_is_refused(tmp_path):
     asked = experiment(model="mean_fill", options={}, fine_tune=how)
     with pytest.raises(ValueError, match="MeanFill has no features"):
         run(asked, Execution(output=str(tmp_path), progress=False))
+
+
+def test_runs_that_are_handed_one_dictionary_pre_train_once(monkeypatch):
+    trained = []
+    really = one_run.trained
+
+    def counted(asked, *others):
+        trained.append(asked.key)
+        return really(asked, *others)
+
+    monkeypatch.setattr(one_run, "trained", counted)
+    how = Execution(progress=False)
+    base = experiment().pretraining
+    asked = [
+        base.model_copy(update={"fine_tune": HOW.model_copy(update={"method": method})})
+        for method in ("linear", "nearest")
+    ]
+    alone = [run(one, how).record.metrics for one in asked]
+    assert trained == [base.key] * 2, "each pre-trains for itself"
+    known = {}
+    together = [run(one, how, pretrained=known).record.metrics for one in asked]
+    assert trained == [base.key] * 3 and list(known) == [base.key]
+    assert together == alone

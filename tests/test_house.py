@@ -32,7 +32,7 @@ ARROWS = {
     "lib.codes": LEAVES | {"lib.patches"},
     "lib.measures": LEAVES,
     "lib.statistics": LEAVES,
-    "lib.figures": LEAVES | {"lib.statistics"},
+    "lib.figures": LEAVES | {"lib.pixels", "lib.statistics"},
     "lib.models": LEAVES | {"lib.patches", "lib.pixels", "lib.models"},
     "lib.data": LEAVES | {"lib.data"},
     "lib.feed": LEAVES | {"lib.augment", "lib.pixels", "lib.models.family"},

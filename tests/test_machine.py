@@ -78,6 +78,19 @@ def test_bf16_is_chosen_where_the_processor_multiplies_it(monkeypatch, capabilit
     assert resolve_precision("bf16", cpu) == "bf16"
 
 
+@pytest.mark.parametrize(("slower", "crawling"), [(3, False), (100, True)])
+def test_a_precision_that_software_imitates_is_told(monkeypatch, slower, crawling):
+    """By its time beside float32's, where the processor does not say that it multiplies bf16."""
+    cpu = torch.device("cpu")
+    monkeypatch.setattr(machine, "fast_bf16", lambda device: False)
+    times = {torch.float32: 1e-4, torch.bfloat16: slower * 1e-4}
+    monkeypatch.setattr(machine, "seconds_of_product", times.get)
+    assert machine.crawls("bf16", cpu) == crawling
+    assert not machine.crawls("float32", cpu)
+    monkeypatch.setattr(machine, "fast_bf16", lambda device: True)
+    assert not machine.crawls("bf16", cpu)
+
+
 def test_a_forward_pass_runs_in_the_precision_that_was_chosen():
     layer, x = torch.nn.Linear(3, 3), torch.rand(2, 3)
     for precision, kind in (("float32", torch.float32), ("bf16", torch.bfloat16)):

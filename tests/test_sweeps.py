@@ -354,3 +354,12 @@ def test_the_time_is_told_before_anything_runs(own, capsys, cores, told):
     planned = own(minutes=2)
     sweep.announce("tiny", sweep.read("tiny"), planned, cores)
     assert told in capsys.readouterr().out
+
+
+def test_a_sweep_in_a_precision_that_is_imitated_here_says_so_first(own, capsys, monkeypatch):
+    monkeypatch.setattr(sweep, "crawls", lambda precision, device: precision == "bf16")
+    for precision in ("float32", "bf16"):
+        planned = own(parameters=checkout.TINY | {"precision": precision})
+        sweep.announce("tiny", sweep.read("tiny"), planned, cores=2)
+        told = "beware: this processor does not multiply bf16" in capsys.readouterr().out
+        assert told == (precision == "bf16")

@@ -37,12 +37,13 @@ def baselines(p: Parameters) -> Arms:
     return {MODELS[name].label: p.baseline(name) for name in BASELINES}
 
 
-def few_labels(p: Parameters, seed: int, steps: int) -> Arms:
+def few_labels(p: Parameters, model: str, seed: int, steps: int) -> Arms:
     """Eight ways to use few labels.
 
+    model   that is pre-trained, or trained from scratch
     steps   optimiser steps of a pre-training: what the longer run from scratch has on top
     """
-    mae = partial(p.experiment, "mae", seed=seed)
+    network = partial(p.experiment, model, seed=seed)
     pixels = partial(p.baseline, "raw_pixels", seed=seed)
     tune = p.fine_tuning
     masked, not_masked, scratch = p.learning_rates
@@ -51,12 +52,12 @@ def few_labels(p: Parameters, seed: int, steps: int) -> Arms:
     few = [share for share in tune().shares if share < 1]
     longer = from_scratch | {"extra_steps": steps, "shares": few}
     return {
-        "masked": mae(fine_tune=tune(learning_rate=masked)),
-        "masked, frozen": mae(fine_tune=tune(method="linear")),
-        "not masked": mae(**NOT_MASKED, fine_tune=tune(learning_rate=not_masked)),
-        "not masked, frozen": mae(**NOT_MASKED, fine_tune=tune(method="linear")),
-        "scratch": mae(**untrained, fine_tune=tune(**from_scratch)),
-        "scratch, longer": mae(**untrained, fine_tune=tune(**longer)),
+        "masked": network(fine_tune=tune(learning_rate=masked)),
+        "masked, frozen": network(fine_tune=tune(method="linear")),
+        "not masked": network(**NOT_MASKED, fine_tune=tune(learning_rate=not_masked)),
+        "not masked, frozen": network(**NOT_MASKED, fine_tune=tune(method="linear")),
+        "scratch": network(**untrained, fine_tune=tune(**from_scratch)),
+        "scratch, longer": network(**untrained, fine_tune=tune(**longer)),
         "pixels, linear": pixels(fine_tune=tune(method="linear")),
         "pixels, nearest": pixels(fine_tune=tune(method="nearest")),
     }

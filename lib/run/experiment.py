@@ -30,7 +30,7 @@ from lib import evaluate, finetune, training
 from lib.data.registry import SPLITS, DataError, Images, load
 from lib.feed import Processes
 from lib.files import only_one
-from lib.machine import Threads, describe, keep_freed_memory, resolve_device
+from lib.machine import CRAWLS, Threads, crawls, describe, keep_freed_memory, resolve_device
 from lib.masking import Masks, hidden_count
 from lib.models.family import build
 from lib.patches import grid_of
@@ -90,12 +90,20 @@ class Found:
     on_sheet: records.SheetRecord | None = None  # what lies where in them
 
 
-def run(experiment: Experiment, execution: Execution, *, need_model: bool = True) -> Run:
+def run(
+    experiment: Experiment,
+    execution: Execution,
+    *,
+    need_model: bool = True,
+    pretrained: dict[str, Run] | None = None,
+) -> Run:
     """Do an experiment, or read its record where it is done.
 
     One that fine-tunes does, or reads, its pre-training first.
 
     need_model   whether to train again where the record is here but the weights are not
+    pretrained   pre-trainings by key: taken from here and left here, so that those who hand the
+        same dictionary to several runs pre-train once
 
     Raises DataError (data missing or not those of the record), ValueError (parameters that do
     not go together) and NotFinite (training diverged), each before a record is written.
@@ -104,18 +112,33 @@ def run(experiment: Experiment, execution: Execution, *, need_model: bool = True
     with only_one(place) if execution.keeps else contextlib.nullcontext():
         done = finished(experiment, execution)
         if done is None or (done.model is None and need_model and experiment.fine_tune is None):
-            done = start(experiment, execution)
+            done = start(experiment, execution, pretrained)
     note(done.record)
     return done
 
 
-def start(experiment: Experiment, execution: Execution) -> Run:
+def start(
+    experiment: Experiment, execution: Execution, pretrained: dict[str, Run] | None = None
+) -> Run:
     """Do an experiment, here or in several processes."""
     check(experiment, execution)
     if experiment.fine_tune is None and execution.processes > 1:
         jobs.launch(experiment, execution)
         return reread(records.find(execution.results, experiment.key), experiment, execution)
-    return perform(experiment, execution)
+    return perform(experiment, execution, pretrained)
+
+
+def pre_training(
+    experiment: Experiment, execution: Execution, pretrained: dict[str, Run] | None
+) -> Run | None:
+    """The run that an experiment fine-tunes, None where it does not."""
+    if experiment.fine_tune is None:
+        return None
+    asked = experiment.pretraining
+    known = {} if pretrained is None else pretrained
+    if asked.key not in known:
+        known[asked.key] = run(asked, execution)
+    return known[asked.key]
 
 
 def check(experiment: Experiment, execution: Execution) -> None:
@@ -163,11 +186,15 @@ def probe_output(folder: Path) -> None:
         ) from error
 
 
-def perform(experiment: Experiment, execution: Execution) -> Run | None:
+def perform(
+    experiment: Experiment, execution: Execution, pretrained: dict[str, Run] | None = None
+) -> Run | None:
     """Load, train, measure, write; of several processes the first gives the run."""
     begun = provenance.beginning()
-    base = run(experiment.pretraining, execution) if experiment.fine_tune else None
+    base = pre_training(experiment, execution, pretrained)
     device = prepared(execution)
+    if experiment.trains and crawls(experiment.recipe.precision, device):
+        warnings.warn(CRAWLS, stacklevel=2)
     with parallel.group(device) as processes:
         splits = parallel.first_alone(lambda: load_splits(experiment, execution), processes)
         check_images(experiment, splits)

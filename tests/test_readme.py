@@ -1,0 +1,42 @@
+"""README's pieces of Python run as they stand, each copied into an empty file."""
+
+import itertools
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from lib.files import ROOT
+
+PIECES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+SAVED, SWEPT = "reports/my-model", "reports/sweeps/masking/table.parquet"  # what they write, read
+
+
+def swept() -> pd.DataFrame:
+    """A table as `make sweep SWEEP=masking` makes it, in small."""
+    grid = itertools.product(("random", "block"), (8, 32), (0, 1))
+    same = {"model": "autoencoder", "mask_ratio": 0.75, "split": "test", "key": "k"}
+    measured = {"measure": "random@0.75/psnr_hidden", "value": 12.5}
+    return pd.DataFrame(
+        {"strategy": strategy, "option.latent": latent, "seed": seed} | same | measured
+        for strategy, latent, seed in grid
+    )
+
+
+def test_there_are_pieces():
+    assert len(PIECES) >= 2
+
+
+@pytest.mark.parametrize("piece", PIECES, ids=range(len(PIECES)))
+def test_a_piece_runs_in_an_empty_file(piece, tmp_path):
+    swept().to_parquet(tmp_path / "table.parquet")
+    for said, here in ((SAVED, tmp_path / "model"), (SWEPT, tmp_path / "table.parquet")):
+        piece = piece.replace(said, str(here))
+    assert "reports/" not in piece, "a test leaves the tree as it was"
+    (tmp_path / "piece.py").write_text(piece)
+    done = subprocess.run(
+        [sys.executable, "piece.py"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
