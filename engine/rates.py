@@ -8,14 +8,19 @@ rates-SWEEP.csv; a test compares the best of it with `learning_rates` in the swe
 """
 
 import argparse
+import sys
+from pathlib import Path
 
 import pandas as pd
 
 from engine import sweep
-from lib.files import ROOT, write_text
+from engine.cells import SweepError
+from lib.data.registry import DataError
+from lib.files import REPORTS, write_text
 from lib.run import arms
 from lib.run.experiment import run
 from lib.run.parameters import Parameters, check
+from lib.run.settings import Experiment
 
 RATES = (3e-4, 1e-3, 3e-3)
 ARMS = ("masked", "not masked", "scratch")  # in the order of the parameter learning_rates
@@ -23,24 +28,37 @@ SEED = 10
 SHARE = 0.1  # of the labels
 
 
-def parameters(name: str, data: str) -> Parameters:
-    """Those of a sweep, with a quarter of its epochs, records and weights out of git's sight."""
+def experiments(name: str, data: str, rate: float) -> dict[str, Experiment]:
+    """Each arm of a sweep at one rate, after a quarter of the sweep's epochs.
+
+    Raises SweepError where there is no such sweep, or it does not fine-tune.
+    """
+    p = parameters(name, data, rate)
+    asked = arms.few_labels(p, "mae", SEED, steps=0)
+    return {arm: asked[arm] for arm in ARMS}
+
+
+def parameters(name: str, data: str, rate: float) -> Parameters:
+    """Those of a sweep, but for what is said at the head of this file."""
     asked = sweep.read(name)
     given = asked.parameters | {"scale": "standard", "seed": SEED}
-    given["epochs"] = given["epochs"] // 4
+    if not given.get("fine_tune"):
+        raise SweepError(f"sweeps/{name}.yaml does not fine-tune: give one with fine_tune")
+    given["epochs"] = max(1, given["epochs"] // 4)
     given["fine_tune"] = given["fine_tune"] | {"shares": [SHARE]}
+    given["learning_rates"] = [rate] * len(ARMS)
+    # In a folder that git ignores: what is kept of these runs is their table.
     given["execution"] = {"data_root": data, "output": f"reports/sweeps/rates-{name}"}
     return check(asked.notebook, given)
 
 
-def measured(p: Parameters) -> pd.DataFrame:
+def measured(name: str, data: str) -> pd.DataFrame:
     """The accuracy on validation images of each arm at each rate."""
     rows = []
     for rate in RATES:
-        p.values["learning_rates"] = [rate] * len(ARMS)
-        asked = arms.few_labels(p, "mae", SEED, steps=0)
-        for arm in ARMS:
-            record = run(asked[arm], p.execution(), need_model=False).record
+        execution = parameters(name, data, rate).execution()
+        for arm, asked in experiments(name, data, rate).items():
+            record = run(asked, execution, need_model=False).record
             found = record.metrics["validation"][f"accuracy@{SHARE:g}"]
             rows.append({"arm": arm, "rate": rate, "accuracy": found.value, "n": found.n})
             print(rows[-1], flush=True)
@@ -53,18 +71,31 @@ def best(found: pd.DataFrame) -> list[float]:
     return [float(by_arm.loc[arm].idxmax()) for arm in ARMS]
 
 
-def main() -> None:
+def others(folder: Path) -> list[str]:
+    """The sweeps that fine-tune at other rates than the tables of a folder found best."""
+    found = []
+    for file in sorted(folder.glob("rates-*.csv")):
+        name = file.stem.removeprefix("rates-")
+        if sweep.read(name).parameters.get("learning_rates") != best(pd.read_csv(file)):
+            found.append(name)
+    return found
+
+
+def main() -> int:
     asked = argparse.ArgumentParser(prog="python -m engine.rates", description=__doc__)
     asked.add_argument("sweep", help="a file of sweeps/ that fine-tunes, without .yaml")
     asked.add_argument("--data", default="data", help="the folder with its data set")
     given = asked.parse_args()
-    found = measured(parameters(given.sweep, given.data))
-    write_text(
-        ROOT / "reports" / "tables" / f"rates-{given.sweep}.csv",
-        found.to_csv(index=False, lineterminator="\n"),
-    )
-    print(f"learning_rates: {best(found)}")
+    try:
+        found = measured(given.sweep, given.data)
+    except (SweepError, DataError) as error:
+        print(f"rates: {error}", file=sys.stderr)
+        return 2
+    table = REPORTS / "tables" / f"rates-{given.sweep}.csv"
+    write_text(table, found.to_csv(index=False, lineterminator="\n"))
+    print(f"write this into sweeps/{given.sweep}.yaml: learning_rates: {best(found)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -158,6 +158,12 @@ def cell_of(notebook: str, label: str, parameters: dict[str, Any]) -> Cell:
     return Cell(key, label, f"{slug(label)}-{key}", p.execution().output, parameters)
 
 
+def crawls_here(notebook: str, cell: Cell) -> bool:
+    """Whether a cell asks for a precision that this machine imitates."""
+    p = check(notebook, cell.parameters)
+    return crawls(p.recipe().precision, resolve_device(p.execution().device))
+
+
 def slug(label: str) -> str:
     """A label as part of a file name."""
     return re.sub(r"[^A-Za-z0-9.=_-]+", "-", label.replace('"', "")).strip("-")[:80]
@@ -177,8 +183,7 @@ def announce(name: str, sweep: Sweep, planned: list[Cell], cores: int | None) ->
     )
     if not left:
         return
-    p = check(sweep.notebook, planned[0].parameters)
-    if cores is not None and crawls(p.recipe().precision, resolve_device(p.execution().device)):
+    if cores is not None and any(crawls_here(sweep.notebook, cell) for cell in planned):
         print(f"beware: {CRAWLS}")
     timed = [json.loads(stamp.read_text())["seconds"] / 60 for stamp in done]
     each = sum(timed) / len(timed) if timed else sweep.minutes

@@ -179,11 +179,17 @@ def lines(
     if log_x:
         name_powers(axis, [horizontal for horizontal, _ in series.values()])
     axis.set(xlabel=x, ylabel=y)
-    if many:
-        figure.legend(frameon=False, loc="outside right upper")
-    elif len(series) > 1:
-        axis.legend(frameon=False)
+    if len(series) > 1:
+        name_curves(figure, axis, many)
     return figure
+
+
+def name_curves(figure: Figure, axis: Axes, many: bool, title: str | None = None) -> None:
+    """A legend, beside the curves where it would cover them."""
+    if many:
+        figure.legend(frameon=False, loc="outside right upper", title=title)
+    else:
+        axis.legend(frameon=False, title=title)
 
 
 def tint_of(label: str, names: dict[str, str] | None) -> str:
@@ -211,7 +217,7 @@ def curves(
     figure, axis = canvas(size=(7.8, 4.4) if many else (6.4, 3.6))
     for number, ((name, part), marker) in enumerate(zip(groups, cycle(MARKERS), strict=False)):
         axis.errorbar(
-            beside(part[x], number, rows[x], log_x),
+            aside(part[x], number, rows[x], log_x),
             part["mean"],
             part["half_width"],
             capsize=3,
@@ -222,14 +228,11 @@ def curves(
     if log_x:
         name_powers(axis, [rows[x].tolist()])
     axis.set(xlabel=x, ylabel=f"{measure} on {split} images")
-    if many:
-        figure.legend(frameon=False, loc="outside right upper")
-    else:
-        axis.legend(frameon=False, title=by)
+    name_curves(figure, axis, many, title=by)
     return figure
 
 
-def beside(places: pd.Series, number: int, every: pd.Series, log_x: bool) -> pd.Series:
+def aside(places: pd.Series, number: int, every: pd.Series, log_x: bool) -> pd.Series:
     """Where one curve of several is drawn: a little aside, so that intervals can be told apart."""
     if log_x:
         return places * (every.max() / every.min()) ** (number / 100)

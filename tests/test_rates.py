@@ -1,8 +1,10 @@
 """The rates at which published runs fine-tune are those that were measured best, for every arm."""
 
 import pandas as pd
+import pytest
 
 from engine import rates, sweep
+from engine.cells import SweepError
 from lib.files import REPORTS
 
 
@@ -25,7 +27,24 @@ def test_rates_are_chosen_on_a_seed_that_no_sweep_publishes():
         assert rates.SEED not in sweep.read(file.stem).seeds
 
 
-def test_sweeps_fine_tune_at_the_rates_that_were_chosen():
-    for file in REPORTS.glob("tables/rates-*.csv"):
-        name = file.stem.removeprefix("rates-")
-        assert sweep.read(name).parameters["learning_rates"] == rates.best(pd.read_csv(file))
+def test_arms_differ_from_the_sweep_in_what_is_said_and_share_the_rate():
+    published = sweep.read("mnist").parameters
+    found = rates.experiments("mnist", "data", 3e-3)
+    assert tuple(found) == rates.ARMS
+    for asked in found.values():
+        assert asked.seed == rates.SEED and asked.fine_tune.shares == (rates.SHARE,)
+        assert asked.fine_tune.learning_rate == 3e-3
+    assert found["masked"].recipe.epochs == published["epochs"] // 4
+    assert found["scratch"].recipe.epochs == 0
+
+
+def test_a_sweep_without_fine_tuning_is_refused():
+    with pytest.raises(SweepError, match="does not fine-tune"):
+        rates.experiments("strategies", "data", 1e-3)
+
+
+def test_sweeps_fine_tune_at_the_rates_that_were_chosen(tmp_path):
+    assert rates.others(REPORTS / "tables") == []
+    rows = [{"arm": arm, "rate": 0.5, "accuracy": 1.0} for arm in rates.ARMS]
+    pd.DataFrame(rows).to_csv(tmp_path / "rates-mnist.csv", index=False)
+    assert rates.others(tmp_path) == ["mnist"], "whose rates are others"

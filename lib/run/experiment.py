@@ -193,7 +193,7 @@ def perform(
     begun = provenance.beginning()
     base = pre_training(experiment, execution, pretrained)
     device = prepared(execution)
-    if experiment.trains and crawls(experiment.recipe.precision, device):
+    if crawls(experiment.recipe.precision, device):
         warnings.warn(CRAWLS, stacklevel=2)
     with parallel.group(device) as processes:
         splits = parallel.first_alone(lambda: load_splits(experiment, execution), processes)
