@@ -54,8 +54,9 @@ rerun: setup  ## refresh the notebooks' stored outputs, and the pictures on thei
 	@for notebook in $(NOTEBOOKS); do echo "$$notebook"; \
 	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
-	@for picture in docs/pictures/*; do \
-	cp reports/figures/quick/$$(basename $$picture) $$picture 2>/dev/null || true; done
+	@for picture in docs/pictures/*; do made=reports/figures/quick/$$(basename $$picture); \
+	if [ -e $$made ]; then cp $$made $$picture; \
+	elif ls $${made%.*}.* 2>/dev/null; then echo "above: what $$picture is called now"; exit 1; fi; done
 
 standard:  ## the published runs, some fifteen hours on two cores: make standard DATA=folder-with-the-sets
 	@for sweep in mnist imagenette imagenette-mae length longest strategies cifar10; do \

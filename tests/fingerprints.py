@@ -57,8 +57,7 @@ def digest(tensor: torch.Tensor) -> str:
 
 
 def of_strategy(name: str) -> Values:
-    low, high = STRATEGIES[name].ratios
-    ratios = sorted({min(max(ratio, low), high) for ratio in (0.25, 0.5, 0.75, 0.9)})
+    ratios = sorted({STRATEGIES[name].nearest(ratio) for ratio in (0.25, 0.5, 0.75, 0.9)})
     drawn = []
     for grid in ((4, 4), (5, 7)):
         for ratio in ratios:

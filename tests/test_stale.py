@@ -75,7 +75,7 @@ def test_a_new_loop_leaves_what_was_not_trained(made, monkeypatch):
 )
 def test_a_strategy_touches_those_trained_or_judged_on_it(made, monkeypatch, name, families):
     """Raw pixels reconstruct nothing, so no mask touches them."""
-    monkeypatch.setitem(masking.STRATEGIES, name, raised(masking.STRATEGIES[name]))
+    monkeypatch.setitem(masking.STRATEGIES.entries, name, raised(masking.STRATEGIES[name]))
     assert touched(made) == families
 
 

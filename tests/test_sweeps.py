@@ -306,7 +306,7 @@ def test_a_change_of_the_code_that_numbers_come_from_makes_cells_open_again(
     swept, capsys, monkeypatch
 ):
     newer = replace(STRATEGIES["grid"], version=STRATEGIES["grid"].version + 1)
-    monkeypatch.setitem(STRATEGIES, "grid", newer)
+    monkeypatch.setitem(STRATEGIES.entries, "grid", newer)
     assert swept("--", "--dry-run") == "engine"
     assert len(done()) == 4, "who only looks changes nothing"
     assert swept() == "engine"
