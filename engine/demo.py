@@ -66,7 +66,7 @@ def decibels(value: float | None) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="a picture file")
-    parser.add_argument("--strategy", default="random", help="where to hide (lib/masking.py)")
+    parser.add_argument("--strategy", default="random", help="where to hide (lib/masking)")
     given = parser.parse_args()
     model = load_pretrained(MODEL).eval()
     try:

@@ -82,7 +82,7 @@ def test_git_does_not_ignore_the_code_but_what_runs_make():
         git(
             "check-ignore",
             "lib",
-            "lib/masking.py",
+            "lib/masking/noise.py",
             "data/README.md",
             "reports/results/standard/x.json",
             "reports/tables/x.csv",

@@ -31,7 +31,7 @@ def block(batch, grid, hidden, generator, scores=None, progress=None):
 def visible_square(batch, grid, hidden, generator, scores=None, progress=None):
     """All but one square at a random place, the block-wise mask of HPM.
 
-    Wang et al. 2023 (arXiv 2304.05919), appendix. The square loses part of its last row or column
+    Wang et al. 2023 (arXiv 2304.05919). The square loses part of its last row or column
     to reach the exact count; where the grid is too narrow for it, it is the squarest rectangle.
     """
     return ~one_rectangle(batch, grid, grid[0] * grid[1] - hidden, generator, longest=1.0)
@@ -62,7 +62,7 @@ def blockwise(batch, grid, hidden, generator, scores=None, progress=None):
 def inverse_block(batch, grid, hidden, generator, scores=None, progress=None):
     """All but squares of 3x3 patches at random places, as in data2vec 2.0.
 
-    Baevski et al. 2022 (arXiv 2212.07525), section 3.3: as many squares stay visible as would
+    Baevski et al. 2022 (arXiv 2212.07525), section 3: as many squares stay visible as would
     fill the visible share if they did not overlap; random patches are hidden or shown to reach
     the exact count.
     """

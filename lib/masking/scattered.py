@@ -36,7 +36,7 @@ def grid(batch, grid, hidden, generator, scores=None, progress=None):
 def uniform(batch, grid, hidden, generator, scores=None, progress=None):
     """One visible patch in every 2x2 cell, at a place of its own in each.
 
-    The uniform sampling of UM-MAE (Li et al. 2022, arXiv 2205.10063, section 3.2). Cells cut by
+    The uniform sampling of UM-MAE (Li et al. 2022, arXiv 2205.10063, section 3). Cells cut by
     an odd side show one patch too; random patches make up the exact count.
     """
     noise = uniform_noise(batch, grid, generator)
@@ -71,7 +71,7 @@ def checkerboard(batch, grid, hidden, generator, scores=None, progress=None):
 def poisson_disk(batch, grid, hidden, generator, scores=None, progress=None):
     """The rarer kind, hidden or visible patches, is kept apart, otherwise at random.
 
-    Cook 1986 (Stochastic sampling in computer graphics, section 3) throws darts that must not fall
+    Cook 1986 (Stochastic sampling in computer graphics) throws darts that must not fall
     within a distance of each other. Here the next one falls at random where all others are at
     least .7 of the distance that a perfect packing would have, else where they are farthest.
     """
