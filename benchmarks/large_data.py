@@ -25,7 +25,7 @@ from lib.data import cache
 from lib.feed import ALONE, Feed
 from lib.files import DATA, REPORTS, write_json
 from lib.machine import describe, keep_freed_memory
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import Batch, build
 from lib.pixels import Shape, channel_statistics
 from lib.run.provenance import commit
@@ -71,7 +71,7 @@ def train(file: Path) -> dict[str, float]:
     shape = Shape(3, SIDE, SIDE, (8, 8))
     model = build("mae", MODEL, shape, *channel_statistics(images), stream(0, "weights"))
     recipe = Recipe(epochs=1, batch_size=BATCH, learning_rate=1e-3, augment="resized_crop_flip")
-    masks = Masks("random", 0.75, shape.grid, seed=0)
+    masks = Masks("random", 0.75, shape.patch, seed=0)
     cpu = torch.device("cpu")
     feed = Feed(images, None, masks, recipe.augment, BATCH, False, seed=0, device=cpu)
     optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}

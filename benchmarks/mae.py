@@ -29,7 +29,7 @@ from benchmarks.peers import PEERS, RATE, RATIO, Size
 from lib.feed import ALONE
 from lib.files import REPORTS, write_json
 from lib.machine import describe, fast_bf16, keep_freed_memory, resolve_device, resolve_precision
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import Batch, build
 from lib.pixels import Shape
 from lib.run import provenance
@@ -52,7 +52,7 @@ def ours(size: Size, images: Tensor, levers: bool) -> Callable[[], Tensor]:
     options = {name: getattr(size, name) for name in names}
     mean, std = torch.full((3,), 0.5), torch.full((3,), 0.25)
     model = build("mae", options, shape, mean, std, stream(0, "weights")).to(images.device)
-    masks = Masks("random", RATIO, shape.grid, seed=0)
+    masks = Masks("random", RATIO, shape.patch, seed=0)
     recipe = Recipe(
         epochs=1,
         learning_rate=RATE,
@@ -63,7 +63,7 @@ def ours(size: Size, images: Tensor, levers: bool) -> Callable[[], Tensor]:
     state = State(model, optimisers, total=10**9)
 
     def batch() -> Batch:
-        mask = masks(len(images), state.step, 0.0).to(images.device)
+        mask = masks(images, 0, len(images), state.step, 0.0).to(images.device)
         return Batch(images, mask, len(images), step=state.step)
 
     def step() -> Tensor:

@@ -21,7 +21,7 @@ import torch
 
 from lib.files import REPORTS, write_json
 from lib.machine import TORCHS_CHOICE, Threads, describe, keep_freed_memory
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import build
 from lib.pixels import Shape
 from lib.run import provenance
@@ -86,7 +86,7 @@ def steps_a_second(name: str, way: str, load: int, late: bool) -> float:
             model,
             images,
             images[:64],
-            Masks("random", 0.75, shape.grid, seed=0),
+            Masks("random", 0.75, shape.patch, seed=0),
             recipe,
             seed=0,
             watch=timing.watch,

@@ -1,9 +1,7 @@
 """One set of measures for every model that answers `reconstruct` or `embed`.
 
-Test masks are drawn from a stream that depends on the split, the strategy and the ratio alone
-(`test/random@0.75`), so every model, whatever its seed, is judged on the same masks of the same
-images, and two models can be compared image by image. A test mask is written `strategy@ratio`,
-such as `random@0.75`; `none` hides nothing. What each measure is stands in measures.py.
+Every model, whatever its seed, is judged on the same masks of the same images (masks.py), so two
+models can be compared image by image. What each measure is stands in measures.py.
 """
 
 from collections.abc import Callable
@@ -17,12 +15,11 @@ from torch import Tensor, nn
 
 from lib.data.registry import Images
 from lib.mapped import release
-from lib.masking import Grid, draw
+from lib.masks import test_mask
 from lib.measures import best_probe, image_measures, nearest_neighbours, psnr
 from lib.patches import pixel_mask
 from lib.pixels import Shape, unit_range
 from lib.shapes import Bytes, Mask, Pixels
-from lib.streams import stream
 
 # Strategies of the test masks beyond the quick scale; a longer list makes new records.
 JUDGED_ON = ("random", "block", "grid")
@@ -30,29 +27,6 @@ JUDGED_ON = ("random", "block", "grid")
 PLACE = ["split", "mask", "image"]
 
 Metrics = dict[str, dict[str, dict[str, float | int | None]]]  # split -> name -> value and n
-
-
-def parse_mask(name: str) -> tuple[str, float]:
-    """The strategy and ratio of a test mask.
-
-    Raises ValueError where it is not `strategy@ratio` or `none`.
-    """
-    if name == "none":
-        return "random", 0.0
-    strategy, _, ratio = name.partition("@")
-    try:
-        return strategy, float(ratio)
-    except ValueError:
-        raise ValueError(
-            f"test mask {name[:200]!r} is not written strategy@ratio, such as random@0.75, or none"
-        ) from None
-
-
-def test_mask(name: str, split: str, count: int, grid: Grid) -> Mask:
-    """The fixed masks on which models are judged. Raises ValueError as `parse_mask` and `draw`."""
-    strategy, ratio = parse_mask(name)
-    generator = stream(0, f"{split}/{name}")
-    return draw(strategy, batch=count, grid=grid, ratio=ratio, generator=generator)
 
 
 @torch.no_grad()
@@ -99,7 +73,7 @@ def per_image(
 
     Columns: those of `measures.image_measures`, and split, mask and image (its number).
     """
-    mask = test_mask(mask_name, split, len(images), shape.grid)
+    mask = test_mask(mask_name, split, images, shape.patch)
     predictions = reconstruct(model, images, mask, device)
     hidden = pixel_mask(mask, shape.patch, shape.grid)[:, 0].numpy()
     rows = [

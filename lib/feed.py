@@ -17,18 +17,21 @@ from lib.augment import AUGMENTATIONS
 from lib.mapped import release
 from lib.models.family import Batch
 from lib.pixels import unit_range
-from lib.shapes import Bytes, Mask
+from lib.shapes import Bytes, Mask, Pixels
 from lib.streams import stream
 
 
 @runtime_checkable
 class MaskSource(Protocol):
-    """Where masks come from: `masking.Masks`, or what keeps a state of its own, saved with it."""
+    """Where masks come from: `masks.Masks`, or what keeps a state of its own, saved with it."""
 
-    def __call__(self, batch: int, step: int, progress: float) -> Mask:
-        """The masks of a step; `progress` is the share of training done."""
+    def __call__(self, images: Pixels, first: int, whole: int, step: int, progress: float) -> Mask:
+        """The masks of images that are rows of a step's batch of `whole`, from `first` on.
 
-    def validation(self, count: int) -> Mask:
+        progress   the share of training done
+        """
+
+    def validation(self, images: Bytes) -> Mask:
         """The fixed masks of validation."""
 
 
@@ -36,11 +39,13 @@ class MaskSource(Protocol):
 class NoMasks:
     """Nothing is hidden: one token that is seen."""
 
-    def __call__(self, batch: int, step: int, progress: float) -> Bool[Tensor, "batch 1"]:
-        return torch.zeros(batch, 1, dtype=torch.bool)
+    def __call__(
+        self, images: Pixels, first: int, whole: int, step: int, progress: float
+    ) -> Bool[Tensor, "batch 1"]:
+        return torch.zeros(len(images), 1, dtype=torch.bool)
 
-    def validation(self, count: int) -> Bool[Tensor, "count 1"]:
-        return torch.zeros(count, 1, dtype=torch.bool)
+    def validation(self, images: Bytes) -> Bool[Tensor, "batch 1"]:
+        return torch.zeros(len(images), 1, dtype=torch.bool)
 
 
 class Processes:
@@ -92,8 +97,8 @@ class Feed:
         index = order[start : start + self.batch_size]
         whole = len(index)
         own = self.processes.rows(whole)
-        mask = self.masks(whole, step, progress)[own].to(self.device)
         images = self.augmented(index, own, step)
+        mask = self.masks(images, own.start, whole, step, progress).to(self.device)
         labels = None if self.labels is None else self.labels[index[own].to(self.device)]
         return Batch(images, mask, whole, own.start, labels, self.seed, step)
 

@@ -192,7 +192,7 @@ def train(
     )
     held_out = HeldOut(
         nearest(validation, device),
-        masks.validation(len(validation)).to(device),
+        masks.validation(validation).to(device),
         None if held_labels is None else held_labels.to(device),
     )
     optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}

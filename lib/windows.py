@@ -22,6 +22,7 @@ from lib.masking import draw
 from lib.measures import image_measures, psnr
 from lib.models.baselines import inpainted
 from lib.patches import Size, grid_of, pixel_mask
+from lib.scores import scores_of
 
 STRIDE = 2  # patches from one window to the next
 TOGETHER = 64  # windows in a batch
@@ -59,8 +60,15 @@ def mask_of(
     model: nn.Module, picture: Picture, strategy: str, ratio: float, generator: Generator
 ) -> PictureMask:
     """A mask over all patches of a picture. Raises ValueError as `draw` and `grid_of`."""
-    grid = grid_of(tuple(picture.shape[1:]), model.space.shape.patch)
-    return draw(strategy, batch=1, grid=grid, ratio=ratio, generator=generator)[0]
+    patch = model.space.shape.patch
+    return draw(
+        strategy,
+        batch=1,
+        grid=grid_of(tuple(picture.shape[1:]), patch),
+        ratio=ratio,
+        generator=generator,
+        scores=scores_of(strategy, picture[None], patch),
+    )[0]
 
 
 def hidden_pixels(

@@ -25,7 +25,8 @@ from lib.augment import AUGMENTATIONS, mixed
 from lib.data.downloaded import VALIDATION, from_arrays
 from lib.data.folder import read_folder
 from lib.data.registry import DATASETS, SPLITS, Images, load
-from lib.masking import STRATEGIES, Masks, draw
+from lib.masking import STRATEGIES, draw
+from lib.masks import Masks
 from lib.models.family import MODELS, Batch, Model, build
 from lib.pixels import Shape, unit_range
 from lib.run import settings
@@ -62,7 +63,9 @@ def of_strategy(name: str) -> Values:
     for grid in ((4, 4), (5, 7)):
         for ratio in ratios:
             generator = stream(1, name)
-            mask = draw(name, batch=20, grid=grid, ratio=ratio, generator=generator)
+            scores = torch.rand(20, grid[0] * grid[1], generator=stream(2, name))
+            asked = {"generator": generator, "scores": scores, "progress": 0.4}
+            mask = draw(name, batch=20, grid=grid, ratio=ratio, **asked)
             drawn.append(mask.flatten())
     return digest(torch.cat(drawn))
 
@@ -150,7 +153,7 @@ def of_training() -> Values:
     recipe = Recipe(
         epochs=3, batch_size=5, learning_rate=0.05, clip=0.1, augment="crop_flip", evaluations=3
     )
-    masks = Masks("random", 0.5, SHAPE.grid, seed=3)
+    masks = Masks("random", 0.5, SHAPE.patch, seed=3)
     brighter = torch.cat([some_bytes(512) // 4, some_bytes(60)])
     for row in training.train(model, some_bytes(23), brighter, masks, recipe, seed=3):
         found += [row[name] for name in ("step", "learning_rate", "loss", "validation_loss")]

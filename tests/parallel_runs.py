@@ -12,7 +12,7 @@ import torch
 from families import TRAINED, small
 
 from lib.feed import ALONE, Processes
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import Batch, Model
 from lib.pixels import Shape
 from lib.run import parallel, states
@@ -21,7 +21,7 @@ from lib.streams import stream
 from lib.training import Recipe, State, train
 
 SHAPE = Shape(1, 8, 8, (2, 2))
-MASKS = Masks("random", 0.5, SHAPE.grid, seed=0)
+MASKS = Masks("random", 0.5, SHAPE.patch, seed=0)
 RECIPE = Recipe(
     epochs=3,
     batch_size=16,

@@ -8,41 +8,11 @@ from torch import nn
 
 from lib import evaluate, measures
 from lib.data.registry import Images
-from lib.masking import draw
 from lib.pixels import Shape
 from lib.streams import stream
 
 CPU = torch.device("cpu")
 SHAPE = Shape(1, 4, 4, (2, 2))
-
-
-def test_test_masks_depend_on_split_strategy_and_ratio_alone():
-    torch.manual_seed(1)
-    first = evaluate.test_mask("random@0.75", "test", 20, (4, 4))
-    torch.manual_seed(2)
-    assert torch.equal(first, evaluate.test_mask("random@0.75", "test", 20, (4, 4)))
-    assert not torch.equal(first, evaluate.test_mask("random@0.75", "validation", 20, (4, 4)))
-    assert not evaluate.test_mask("none", "test", 3, (4, 4)).any()
-
-
-def test_a_test_mask_is_drawn_from_the_stream_of_its_name():
-    """So a reader can draw it again."""
-    generator = stream(0, "test/block@0.5")
-    expected = draw("block", batch=9, grid=(4, 4), ratio=0.5, generator=generator)
-    assert torch.equal(evaluate.test_mask("block@0.5", "test", 9, (4, 4)), expected)
-
-
-@pytest.mark.parametrize("name", ["random", "random@", "random@half", "@", "r" * 300])
-def test_a_test_mask_that_is_not_one_is_refused(name):
-    with pytest.raises(ValueError, match="strategy@ratio") as raised:
-        evaluate.parse_mask(name)
-    assert len(str(raised.value)) < 320
-
-
-@pytest.mark.parametrize("name", ["random@nan", "random@2", "@0.5"])
-def test_a_test_mask_that_cannot_be_drawn_is_refused(name):
-    with pytest.raises(ValueError, match=r"ratio|strategy"):
-        evaluate.test_mask(name, "test", 2, (4, 4))
 
 
 # --- batches and pairing ----------------------------------------------------------------------

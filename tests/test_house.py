@@ -28,6 +28,8 @@ ARROWS = {
     "lib.patches": LEAVES,
     "lib.pixels": LEAVES | {"lib.patches"},
     "lib.masking": LEAVES | {"lib.masking"},
+    "lib.scores": LEAVES | {"lib.masking", "lib.patches", "lib.pixels"},
+    "lib.masks": LEAVES | {"lib.masking", "lib.patches", "lib.scores"},
     "lib.augment": LEAVES,
     "lib.geometry": LEAVES | {"lib.patches"},
     "lib.codes": LEAVES | {"lib.patches"},
@@ -39,9 +41,16 @@ ARROWS = {
     "lib.feed": LEAVES | {"lib.augment", "lib.pixels", "lib.models.family"},
     "lib.training": LEAVES | {"lib.augment", "lib.pixels", "lib.feed", "lib.models.family"},
     "lib.evaluate": LEAVES
-    | {"lib.data.registry", "lib.masking", "lib.measures", "lib.patches", "lib.pixels"},
+    | {"lib.data.registry", "lib.masks", "lib.measures", "lib.patches", "lib.pixels"},
     "lib.windows": LEAVES
-    | {"lib.evaluate", "lib.masking", "lib.measures", "lib.models.baselines", "lib.patches"},
+    | {
+        "lib.evaluate",
+        "lib.masking",
+        "lib.measures",
+        "lib.models.baselines",
+        "lib.patches",
+        "lib.scores",
+    },
     "lib.frozen": LEAVES | {"lib.data.registry", "lib.evaluate", "lib.measures"},
     "lib.finetune": LEAVES
     | {

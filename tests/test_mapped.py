@@ -14,7 +14,7 @@ from lib import mapped
 from lib.data import cache, folder
 from lib.data.registry import Images, shared_images
 from lib.machine import nearest
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import build
 from lib.pixels import Shape, channel_statistics
 from lib.streams import stream
@@ -73,7 +73,7 @@ def trained(images: Images) -> list[torch.Tensor]:
     shape = Shape(3, 16, 16, (4, 4))
     statistics = channel_statistics(images.images)
     model = build("mae", VIT, shape, *statistics, stream(0, "weights"))
-    masks = Masks("random", 0.75, shape.grid, seed=0)
+    masks = Masks("random", 0.75, shape.patch, seed=0)
     recipe = Recipe(epochs=2, batch_size=8, augment="crop_flip")
     train(model, images.images, images.images[:4], masks, recipe, seed=0)
     return list(model.parameters())

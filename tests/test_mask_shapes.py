@@ -197,6 +197,40 @@ def test_colours_of_noise_have_their_frequencies():
     assert share("purple_noise", *middle) < 0.8 * share("random", *middle)
 
 
+def test_by_what_is_in_a_patch():
+    scores = torch.tensor([[0.1, 0.9, 0.5, 0.3]])
+    asked = {"batch": 1, "grid": (2, 2), "ratio": 0.5, "generator": stream(0, "mask")}
+    found = {name: draw(name, scores=scores, **asked) for name in ("busiest", "calmest", "edges")}
+    assert found["busiest"].tolist() == [[False, True, True, False]]
+    assert found["calmest"].tolist() == [[True, False, False, True]]
+    assert torch.equal(found["edges"], found["busiest"])
+
+
+def test_of_equal_patches_any_is_hidden():
+    """As of the empty ones around a digit."""
+    scores = torch.zeros(400, 16)
+    masks = draw(
+        "calmest", batch=400, grid=(4, 4), ratio=0.5, generator=stream(0, "mask"), scores=scores
+    )
+    assert (masks.float().mean(dim=0) - 0.5).abs().max() < 0.15
+
+
+def test_growing_masks_begin_with_half():
+    def hidden(progress):
+        asked = {"batch": 5, "grid": (8, 8), "ratio": 0.75, "generator": stream(0, "mask")}
+        return draw("growing", progress=progress, **asked).sum(dim=1).unique().tolist()
+
+    assert [hidden(progress) for progress in (0.0, 0.5, 1.0, None)] == [[24], [36], [48], [48]]
+
+
+def test_a_mixture_has_all_its_kinds():
+    masks = many("mixture", (8, 8), 0.5, batch=600)
+    whole_units = (in_cells(masks).sum(dim=2) % 4 == 0).all(dim=1)
+    one_region = torch.tensor([label(mask.numpy())[1] == 1 for mask in masks])
+    shares = [whole_units & ~one_region, one_region & ~whole_units, ~whole_units & ~one_region]
+    assert all(0.2 < share.float().mean() < 0.45 for share in shares)
+
+
 def test_the_highest_are_hidden():
     scores = torch.tensor([[0.1, 0.9, 0.5], [3.0, 1.0, 2.0]])
     assert hide_highest(scores, 2).tolist() == [[False, True, True], [True, False, True]]

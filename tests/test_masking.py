@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from lib import masking
-from lib.masking import STRATEGIES, Masks, draw, hidden_count
+from lib.masking import STRATEGIES, draw, hidden_count
+from lib.scores import SCORES
 from lib.streams import stream
 
 GRIDS = [(4, 4), (8, 8), (7, 7), (2, 8), (5, 6)]
@@ -18,8 +19,11 @@ def ratios(name: str) -> list[float]:
     return sorted({STRATEGIES[name].nearest(ratio) for ratio in (0.1, 0.25, 0.5, 0.75, 0.9)})
 
 
-def many(name, grid, ratio, batch=200, seed=0):
-    return draw(name, batch=batch, grid=grid, ratio=ratio, generator=stream(seed, "mask"))
+def many(name, grid, ratio, batch=200, seed=0, **more):
+    """Masks; one that looks at images sees noise."""
+    more.setdefault("scores", torch.rand(batch, grid[0] * grid[1], generator=stream(seed, "image")))
+    generator = stream(seed, "mask")
+    return draw(name, batch=batch, grid=grid, ratio=ratio, generator=generator, **more)
 
 
 @pytest.mark.parametrize("grid", GRIDS, ids=str)
@@ -98,6 +102,27 @@ def test_what_cannot_be_drawn_is_refused(name, ratio, message):
         many(name, (4, 4), ratio)
 
 
+@pytest.mark.parametrize("name", [n for n, one in STRATEGIES.items() if one.looks_at])
+def test_a_strategy_that_looks_at_images_asks_for_their_scores(name):
+    with pytest.raises(ValueError, match=f"looks at the {STRATEGIES[name].looks_at}"):
+        many(name, (4, 4), 0.5, scores=None)
+    assert STRATEGIES[name].looks_at in SCORES
+
+
+@pytest.mark.parametrize("name", [n for n, one in STRATEGIES.items() if one.schedule])
+def test_a_schedule_ends_at_the_ratio_and_never_hides_nothing(name):
+    for ratio in ratios(name):
+        asked = hidden_count(64, ratio)
+        counts = [
+            set(many(name, (8, 8), ratio, progress=progress).sum(dim=1).tolist())
+            for progress in (0.0, 0.3, 0.7, 1.0)
+        ]
+        assert all(len(found) == 1 and min(found) >= 1 for found in counts)
+        assert counts[-1] == {asked}
+        assert set(many(name, (8, 8), ratio).sum(dim=1).tolist()) == {asked}, "in tests"
+    assert many(name, (8, 8), 0.01, progress=0.0).sum() == 200
+
+
 def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
     @masking.strategy(moves=False)
     def wrong(batch, grid, hidden, generator, scores=None, progress=None):
@@ -112,34 +137,3 @@ def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
 def registry(monkeypatch):
     """Strategies of a test are gone after it."""
     monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
-
-
-def test_the_masks_of_a_training_follow_from_seed_and_step_alone():
-    masks = Masks("random", 0.75, (4, 4), seed=3)
-    expected = draw("random", batch=6, grid=(4, 4), ratio=0.75, generator=stream(3, "mask/120"))
-    masks(6, 119, 0.1)  # what was drawn before makes no difference
-    assert torch.equal(masks(6, 120, 0.5), expected)
-    assert not torch.equal(masks(6, 121, 0.5), expected)
-    assert not torch.equal(Masks("random", 0.75, (4, 4), seed=4)(6, 120, 0.5), expected)
-
-
-def test_the_masks_of_validation_are_fixed_and_no_steps():
-    masks = Masks("random", 0.75, (4, 4), seed=3)
-    fixed = masks.validation(6)
-    expected = draw("random", batch=6, grid=(4, 4), ratio=0.75, generator=stream(3, "validation"))
-    assert torch.equal(fixed, expected) and torch.equal(fixed, masks.validation(6))
-
-
-def test_a_scheduled_strategy_hears_how_far_training_is(registry):
-    heard = []
-
-    @masking.strategy()
-    def scheduled(batch, grid, hidden, generator, scores=None, progress=None):
-        """Random ones."""
-        heard.append(progress)
-        return STRATEGIES["random"].function(batch, grid, hidden, generator)
-
-    masks = Masks("scheduled", 0.5, (4, 4), seed=0)
-    masks(2, 7, 0.25)
-    masks.validation(2)
-    assert heard == [0.25, 1.0]

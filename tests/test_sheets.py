@@ -6,6 +6,7 @@ import torch
 
 from lib import evaluate
 from lib.data.embedded import photograph
+from lib.masks import test_mask as masks_of_a_test
 from lib.run import pictures, records
 from lib.run.experiment import run
 from lib.run.records import DamagedRecord
@@ -16,7 +17,6 @@ from lib.run.sheets import (
     PHOTOGRAPHS,
     SIDE,
     encoded,
-    hidden_in_sheet,
     hidden_photograph,
     read_sheet,
 )
@@ -63,9 +63,9 @@ def test_a_sheet_shows_the_first_test_images_and_what_the_model_made_of_them(col
     images = colour.splits["test"].some(20).images
     assert near(colour.sheet.originals, images[:COUNT])
     for mask in MASKS:
-        hidden = evaluate.test_mask(mask, "test", 20, colour.model.space.grid)
+        hidden = masks_of_a_test(mask, "test", images, colour.model.space.shape.patch)
         made = evaluate.reconstruct(colour.model, images, hidden, torch.device("cpu"))[:COUNT] * 255
-        gone = hidden_in_sheet(colour.record, mask, colour.sheet)
+        gone = colour.sheet.gone(mask)
         assert torch.equal(gone, colour.model.space.hidden_pixels(hidden[:COUNT]))
         expected = torch.where(gone, made, images[:COUNT].float())
         assert near(colour.sheet.completed[mask], expected)

@@ -13,7 +13,7 @@ from torch import nn
 from lib import training
 from lib.feed import Feed, NoMasks
 from lib.finetune import Classifier, FineTune
-from lib.masking import Masks
+from lib.masks import Masks
 from lib.models.family import Batch, Group, Model
 from lib.pixels import Shape
 from lib.run.states import States
@@ -22,7 +22,7 @@ from lib.training import HeldOut, NotFinite, Recipe, State, adamw, mean_loss, ra
 
 SHAPE = Shape(1, 4, 4, (2, 2))
 RECIPE = Recipe(epochs=4, batch_size=8, learning_rate=0.01, evaluations=4, augment="crop_flip")
-MASKS = Masks("random", 0.5, SHAPE.grid, seed=0)
+MASKS = Masks("random", 0.5, SHAPE.patch, seed=0)
 HOW = FineTune(drop_path=0.3, mixup=0.8, cutmix=1.0, layer_decay=0.5)
 
 
@@ -46,7 +46,7 @@ def trained(name="autoencoder", recipe=RECIPE, seed=0, **options):
     model = options.pop("model", None) or fresh(name)
     if name == "fine-tuning":
         options |= {"labels": (labels(40), labels(10))}
-    masks = NoMasks() if name == "fine-tuning" else Masks("random", 0.5, SHAPE.grid, seed)
+    masks = NoMasks() if name == "fine-tuning" else Masks("random", 0.5, SHAPE.patch, seed)
     history = train(model, data(), data(10, 1), masks, recipe, seed=seed, **options)
     return model, history
 
@@ -162,7 +162,7 @@ def test_an_uneven_last_part_weighs_as_many_images_as_it_has():
 def test_the_best_on_validation_is_kept():
     """Validation images that contradict training get worse: the best weights are early ones."""
     results = {}
-    held_out = HeldOut(255 - data(8), MASKS.validation(8), None)
+    held_out = HeldOut(255 - data(8), MASKS.validation(data(8)), None)
     for keep in ("best", "last"):
         model = fresh()
         recipe = Recipe(epochs=120, batch_size=8, learning_rate=0.05, evaluations=10, keep=keep)
@@ -297,7 +297,7 @@ def test_a_phase_moves_its_own_group_alone():
         for group in optimisers[name].param_groups:
             group["factor"] = 0.0
     before = weights(model)
-    batch = Batch(torch.rand(5, 1, 4, 4), MASKS(5, 0, 0.0), 5)
+    batch = Batch(torch.rand(5, 1, 4, 4), MASKS(torch.rand(5, 1, 4, 4), 0, 5, 0, 0.0), 5)
     training.descend(State(model, optimisers, 1), batch, recipe, 1, training.ALONE)
     moved = {name for name, value in weights(model).items() if not torch.equal(value, before[name])}
     assert moved and all(name.startswith("discriminator.") for name in moved)

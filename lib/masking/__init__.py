@@ -1,21 +1,22 @@
 """Where to hide: strategies that draw boolean masks, True = hidden.
 
 A strategy knows a grid of patches, how many of them to hide and a generator; it never sees an
-image or a model. Informed ones get a score per patch from their caller (`scores`), scheduled ones
-the share of training done (`progress`, 0 to 1). The folder is the register: a function with
-`@strategy(...)` in a file here is found by the tests, the gallery, the parameter check and
-notebook 04.
+image or a model. Informed ones get a score per patch from their caller (`scores`, lib/scores.py),
+scheduled ones the share of training done (`progress`, 0 to 1). The folder is the register: a
+function with `@strategy(...)` in a file here is found by the tests, the gallery, the parameter
+check and notebook 04.
 
-    registry    what a strategy is, `draw`, and `Masks`, those of one training
+    registry    what a strategy is, and `draw`
     scattered   patch by patch, near or apart: random, uniform, grid, poisson_disk ...
     regions     connected regions: blocks, squares, stripes, halves, centre and border
     noise       the colours of ColorMAE: filtered noise, ranked
+    informed    by what is in the patches: the busiest, the calmest, edges
+    schedules   what changes over training, or from image to image
 """
 
 from lib.masking.registry import (
     STRATEGIES,
     Grid,
-    Masks,
     Strategy,
     draw,
     hidden_count,
@@ -28,7 +29,6 @@ from lib.masking.registry import (
 __all__ = [
     "STRATEGIES",
     "Grid",
-    "Masks",
     "Strategy",
     "draw",
     "hidden_count",

@@ -2,12 +2,13 @@
 
 Every image of a batch hides exactly `hidden_count(tokens, ratio)` patches, so that strategies
 differ in *where* alone. Tokens are in reading order, row by row; a mask is True where a patch is
-hidden. `Masks` draws those of one training.
+hidden.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -16,7 +17,6 @@ from torch import Generator, Tensor
 from lib.config import unknown
 from lib.register import Register
 from lib.shapes import Mask
-from lib.streams import stream
 
 Grid = tuple[int, int]  # rows and columns of patches
 
@@ -34,6 +34,8 @@ class Strategy:
     summary: str  # one sentence for tables and the gallery
     ratios: tuple[float, float]  # smallest and largest ratio for which it is defined
     moves: bool  # whether its place changes from image to image
+    looks_at: str | None = None  # what of an image: a name of lib.scores; None: at nothing
+    schedule: Callable[[float, float], float] | None = None  # a step's ratio, by ratio and progress
     version: int = 1  # raise it when the masks it draws change: records made before are then stale
 
     def defined_at(self, ratio: float) -> bool:
@@ -48,14 +50,17 @@ STRATEGIES: Register[Strategy] = Register("lib.masking")
 
 
 def strategy(
-    *, ratios: tuple[float, float] = (0.0, 1.0), moves: bool = True, version: int = 1
+    *, ratios: tuple[float, float] = (0.0, 1.0), moves: bool = True, **more: Any
 ) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
-    """Register a function under its own name; the first line of its docstring is its summary."""
+    """Register a function under its own name; the first line of its docstring is its summary.
+
+    more   further fields of `Strategy`
+    """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
         name = function.__name__
         summary = function.__doc__.strip().splitlines()[0]
-        STRATEGIES.add(name, Strategy(name, function, summary, ratios, moves, version))
+        STRATEGIES.add(name, Strategy(name, function, summary, ratios, moves, **more))
         return function
 
     return register
@@ -78,9 +83,12 @@ def draw(
 ) -> Mask:
     """Draw masks: boolean [batch, tokens], True = hidden, the exact count in every image.
 
+    scores     for a strategy that looks at images (lib.scores.scores_of)
+    progress   the share of training done; None for masks that are not of a training
+
     Raises ValueError for an unknown strategy, a ratio outside [0, 1), one that would
-    hide every patch, and one for which the strategy is not defined. Ratio 0 hides
-    nothing under every strategy: it is the unmasked control.
+    hide every patch, one for which the strategy is not defined, and where it lacks its scores.
+    Ratio 0 hides nothing under every strategy: it is the unmasked control.
     """
     if name not in STRATEGIES:
         raise ValueError(unknown("masking strategy", name, STRATEGIES))
@@ -100,40 +108,19 @@ def draw(
         raise ValueError(
             f"strategy {name!r} is defined for ratios from {low} to {high}, not for {ratio}"
         )
+    if chosen.schedule is not None and progress is not None:
+        hidden = max(1, hidden_count(tokens, chosen.schedule(ratio, progress)))
+    if chosen.looks_at is not None and scores is None:
+        raise ValueError(
+            f"strategy {name!r} looks at the {chosen.looks_at} of images: "
+            "give it their scores (lib.scores.scores_of)"
+        )
     mask = chosen.function(batch, grid, hidden, generator, scores, progress)
     if (mask.sum(dim=1) != hidden).any():
         raise RuntimeError(
             f"strategy {name!r} did not hide exactly {hidden} of {tokens} patches in every image"
         )
     return mask
-
-
-@dataclass(frozen=True)
-class Masks:
-    """The masks of one training, each drawn from the stream of its step."""
-
-    strategy: str
-    ratio: float
-    grid: Grid
-    seed: int
-
-    def __call__(self, batch: int, step: int, progress: float) -> Mask:
-        """Masks of a step, `progress` being the share of training done. Raises as `draw`."""
-        return self.drawn(batch, stream(self.seed, f"mask/{step}"), progress)
-
-    def validation(self, count: int) -> Mask:
-        """The fixed masks of the validation loss, as at the end of training. Raises as `draw`."""
-        return self.drawn(count, stream(self.seed, "validation"), progress=1.0)
-
-    def drawn(self, batch: int, generator: Generator, progress: float) -> Mask:
-        return draw(
-            self.strategy,
-            batch=batch,
-            grid=self.grid,
-            ratio=self.ratio,
-            generator=generator,
-            progress=progress,
-        )
 
 
 def hide_highest(scores: Float[Tensor, "batch tokens"], hidden: int) -> Mask:

@@ -31,7 +31,8 @@ from lib.data.registry import SPLITS, DataError, Images, load
 from lib.feed import Processes
 from lib.files import only_one
 from lib.machine import CRAWLS, Threads, crawls, describe, keep_freed_memory, resolve_device
-from lib.masking import Masks, hidden_count
+from lib.masking import hidden_count
+from lib.masks import Masks
 from lib.models.family import build
 from lib.patches import grid_of
 from lib.pixels import Shape, channel_statistics, unit_range
@@ -278,9 +279,7 @@ def trained(
         model.fit(unit_range(splits["train"].images))
         return model.to(device), Found()
     model.to(device)
-    masks = Masks(
-        experiment.strategy, experiment.mask_ratio, model.space.grid, seed=experiment.seed
-    )
+    masks = Masks(experiment.strategy, experiment.mask_ratio, experiment.patch, experiment.seed)
     saved = states_of(experiment, execution, splits, "")
     label = f"{experiment.family.label}, {experiment.strategy} {experiment.mask_ratio:g}"
     with watching(execution, f"{label}, seed {experiment.seed}", saved, processes) as watch:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from lib.figures import veil
 from lib.pixels import unit_range
-from lib.run.sheets import Sheet, hidden_in_sheet
+from lib.run.sheets import Sheet
 from lib.shapes import Pixels
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ def reconstructions(runs: dict[str, "Run"], mask: str, count: int = 8) -> dict[s
     first = next(iter(runs.values()))
     rows = {"original": unit_range(first.sheet.originals[:count])}
     if mask != "none":
-        hidden = hidden_in_sheet(first.record, mask, first.sheet)[:count]
+        hidden = first.sheet.gone(mask)[:count]
         rows["what is seen"] = veil(rows["original"], hidden)
     for label, run in runs.items():
         rows[label] = unit_range(run.sheet.completed[mask][:count])

@@ -48,12 +48,12 @@ def of_model(model: nn.Module, experiment: Experiment) -> dict[str, Any]:
 
 
 def forward_flops(model: nn.Module, experiment: Experiment) -> int:
-    """Operations of one image's forward pass under the training mask; a multiply-add is 2."""
+    """Operations of one image's forward pass at the training's ratio; a multiply-add is 2."""
     shape = model.space.shape
     device = model.space.mean.device
     image = torch.zeros(1, shape.channels, shape.height, shape.width, device=device)
     mask = draw(
-        experiment.strategy,
+        "random",
         batch=1,
         grid=shape.grid,
         ratio=experiment.mask_ratio,

@@ -14,7 +14,7 @@ import io
 import json
 import warnings
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -64,7 +64,9 @@ class SheetRecord(Strict):
     sha256: str  # of its file
     count: int  # test images
     size: tuple[int, int]  # height and width of each, in pixels
-    masks: list[str]  # test masks, a row of completed images each
+    patch: tuple[int, int]  # of a patch
+    # Test mask, a row of completed images each -> of each image, which patches are hidden (1).
+    masks: dict[str, list[Annotated[str, Field(pattern="^[01]+$")]]]
     photographs: list[str]
 
 

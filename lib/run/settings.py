@@ -12,13 +12,14 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lib import augment, evaluate, finetune, measures, training
+from lib import augment, finetune, measures, training
 from lib.augment import AUGMENTATIONS
 from lib.config import Config, as_tuple, unknown
 from lib.data.registry import LARGEST, SMALLEST, find
 from lib.files import resolve
 from lib.machine import MOST_THREADS, resolve_device, resolve_precision
 from lib.masking import STRATEGIES
+from lib.masks import parse_mask
 from lib.models.family import MODELS, Family
 from lib.run import records
 from lib.training import Recipe
@@ -83,7 +84,7 @@ class Experiment(Config):
     @property
     def judged_on(self) -> list[tuple[str, float]]:
         """Strategy and ratio of each test mask."""
-        return [evaluate.parse_mask(name) for name in self.test_masks]
+        return [parse_mask(name) for name in self.test_masks]
 
     @property
     def ratios(self) -> list[tuple[str, float]]:

@@ -4,8 +4,7 @@ Weights are not kept with a record and its data may be far, but a reader wants t
 model made. So a sheet holds, in rows of tiles of the images' own size, the first test images,
 and below them the same ones completed by the model under each test mask. A model of colour
 images has completed two of scikit-image's photographs, too, which it never saw, through windows
-(lib/windows.py), three quarters of their patches hidden. What was hidden is not in the sheet:
-masks are drawn anew from their names.
+(lib/windows.py), three quarters of their patches hidden. What was hidden is in the record.
 
 The pictures are for looking: WebP loses what an eye does not miss, and no measure is taken of it.
 """
@@ -22,9 +21,10 @@ from PIL import Image
 from torch import Tensor, nn
 
 from lib.data.embedded import photograph
-from lib.evaluate import reconstruct, test_mask
+from lib.evaluate import reconstruct
+from lib.masks import test_mask
 from lib.models.family import Model
-from lib.patches import grid_of, pixel_mask
+from lib.patches import Size, grid_of, pixel_mask
 from lib.pixels import unit_range
 from lib.run.records import DamagedRecord, Record, SheetRecord
 from lib.shapes import Bytes, Mask, Pixels
@@ -46,8 +46,15 @@ class Sheet:
     """The pictures of a run; of one that was kept, in colour."""
 
     originals: Bytes  # the first test images
+    patch: Size  # in pixels
+    hidden: dict[str, Mask]  # test mask -> which of their patches it hides
     completed: dict[str, Bytes]  # test mask -> the same, hidden pixels filled in by the model
     photographs: dict[str, UInt8[Tensor, "3 side side"]]  # name -> completed by windows
+
+    def gone(self, mask: str) -> Bool[Tensor, "batch 1 height width"]:
+        """The pixels of the originals that a test mask hides."""
+        grid = grid_of(tuple(self.originals.shape[2:]), self.patch)
+        return pixel_mask(self.hidden[mask], self.patch, grid)
 
 
 def sheet_of(
@@ -59,15 +66,16 @@ def sheet_of(
     masks    names of test masks
     """
     shown = images[:COUNT]
-    completed = {}
-    for name in masks:
-        hidden = test_mask(name, "test", len(images), model.space.grid)[:COUNT]
-        completed[name] = as_bytes(filled(model, shown, hidden, device))
+    patch = model.space.shape.patch
+    hidden = {name: test_mask(name, "test", images, patch)[:COUNT] for name in masks}
+    completed = {
+        name: as_bytes(filled(model, shown, mask, device)) for name, mask in hidden.items()
+    }
     names = PHOTOGRAPHS if sees_photographs(model) else ()
     photographs = {
         name: as_bytes(complete(model, *hidden_photograph(model, name))[None])[0] for name in names
     }
-    return Sheet(shown, completed, photographs)
+    return Sheet(shown, patch, hidden, completed, photographs)
 
 
 def packed(sheet: Sheet) -> tuple[bytes, SheetRecord]:
@@ -78,7 +86,8 @@ def packed(sheet: Sheet) -> tuple[bytes, SheetRecord]:
         sha256=hashlib.sha256(content).hexdigest(),
         count=len(sheet.originals),
         size=tuple(sheet.originals.shape[2:]),
-        masks=list(sheet.completed),
+        patch=sheet.patch,
+        masks={name: in_digits(mask) for name, mask in sheet.hidden.items()},
         photographs=list(sheet.photographs),
     )
     return content, about
@@ -162,18 +171,18 @@ def read_sheet(file: Path, record: Record) -> Sheet | None:
     photographs = below.split(SIDE, dim=2) if about.photographs else []
     return Sheet(
         originals=rows[0],
+        patch=about.patch,
+        hidden={name: from_digits(digits) for name, digits in about.masks.items()},
         completed=dict(zip(about.masks, rows[1:], strict=True)),
         photographs=dict(zip(about.photographs, photographs, strict=True)),
     )
 
 
-def hidden_in_sheet(
-    record: Record, mask: str, sheet: Sheet
-) -> Bool[Tensor, "batch 1 height width"]:
-    """The pixels that a test mask hid in the images of a run's sheet."""
-    patch = record.parameters["patch_size"]
-    patch = (patch, patch) if isinstance(patch, int) else tuple(patch)
-    grid = grid_of(tuple(sheet.originals.shape[2:]), patch)
-    whole = record.data.counts["test"]
-    count = min(record.parameters["evaluate_images"] or whole, whole)
-    return pixel_mask(test_mask(mask, "test", count, grid)[: len(sheet.originals)], patch, grid)
+def in_digits(mask: Mask) -> list[str]:
+    """A mask as JSON has it: a string for each image, 1 for a hidden patch and 0 for a seen one."""
+    return ["".join("1" if hidden else "0" for hidden in row) for row in mask.tolist()]
+
+
+def from_digits(digits: list[str]) -> Mask:
+    """The inverse of `in_digits`."""
+    return torch.tensor([[sign == "1" for sign in row] for row in digits])
