@@ -31,6 +31,7 @@ from lib.models.family import MODELS, Batch, Model, build
 from lib.pixels import Shape, unit_range
 from lib.run import settings
 from lib.run.settings import Experiment
+from lib.scores import scores_of
 from lib.streams import stream
 from lib.training import Recipe, State, adamw, descend
 
@@ -61,10 +62,11 @@ def of_strategy(name: str) -> Values:
     ratios = sorted({STRATEGIES[name].nearest(ratio) for ratio in (0.25, 0.5, 0.75, 0.9)})
     drawn = []
     for grid in ((4, 4), (5, 7)):
+        size = (20, 3, 2 * grid[0], 2 * grid[1])
+        images = torch.randint(0, 256, size, dtype=torch.uint8, generator=stream(2, name))
+        scores = scores_of(name, images, (2, 2))
         for ratio in ratios:
-            generator = stream(1, name)
-            scores = torch.rand(20, grid[0] * grid[1], generator=stream(2, name))
-            asked = {"generator": generator, "scores": scores, "progress": 0.4}
+            asked = {"generator": stream(1, name), "scores": scores, "progress": 0.4}
             mask = draw(name, batch=20, grid=grid, ratio=ratio, **asked)
             drawn.append(mask.flatten())
     return digest(torch.cat(drawn))
