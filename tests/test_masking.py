@@ -1,12 +1,9 @@
 """Every strategy hides exactly as many patches as asked for, by its generator alone."""
 
-import re
-
 import pytest
 import torch
 
 from lib import masking
-from lib.files import ROOT
 from lib.masking import STRATEGIES, draw, hidden_count
 from lib.scores import SCORES
 from lib.streams import stream
@@ -140,8 +137,3 @@ def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
 def registry(monkeypatch):
     """Strategies of a test are gone after it."""
     monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
-
-
-def test_readme_says_how_many_there_are():
-    said = re.search(r"Strategies: (\d+)", (ROOT / "README.md").read_text())
-    assert int(said.group(1)) == len(STRATEGIES)
