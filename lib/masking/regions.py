@@ -120,8 +120,8 @@ def half(batch, grid, hidden, generator, scores=None, progress=None):
     row, column = rows_and_columns(grid)
     # Each ranks all patches line by line, away from its side; the second term orders a line.
     vertical, horizontal = column + row / grid[0], row + column / grid[1]
-    sides = torch.cat([vertical, -vertical, horizontal, -horizontal])
-    return hide_highest(sides[torch.randint(0, 4, (batch,), generator=generator)], hidden)
+    four = torch.cat([vertical, -vertical, horizontal, -horizontal])
+    return hide_highest(four[torch.randint(0, 4, (batch,), generator=generator)], hidden)
 
 
 @strategy(moves=False)
