@@ -55,6 +55,7 @@ def spectrum(mask: Mask, grid: Size, bins: int = 8) -> tuple[list[float], list[f
 
     In all directions alike; the power is relative to that of a mask that hides as many patches at
     random, so it is 1 on average over all frequencies. Bands without a frequency are left out.
+    NaN where nothing is hidden, or all.
     """
     maps = mask.reshape(-1, *grid).double()
     centred = maps - maps.mean(dim=(1, 2), keepdim=True)

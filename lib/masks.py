@@ -2,14 +2,14 @@
 
 A strategy draws masks and sees no image; here it is given what it looks at in them. All masks
 follow from names: those of a training from its seed and the step, those of tests from the split,
-the strategy and the ratio alone (`test/random@0.75`), so that every model, whatever its seed, is
-judged on the same masks of the same images. A test mask is written `strategy@ratio`; `none` hides
-nothing.
+the strategy and the ratio (`test/random@0.75`), so that every model, whatever its seed, is judged
+on the same masks of the same images; of as many, since another number of images draws others. A
+test mask is written `strategy@ratio`; `none` hides nothing.
 """
 
 from dataclasses import dataclass
 
-import torch
+import torch.nn.functional as F
 from torch import Generator
 
 from lib.masking import draw
@@ -38,9 +38,7 @@ class Masks:
         grid = grid_of(tuple(images.shape[2:]), self.patch)
         scores = scores_of(self.strategy, images, self.patch)
         if scores is not None:  # what is elsewhere in the batch is looked at there
-            scores = torch.zeros(whole, scores.shape[1]).index_copy(
-                0, torch.arange(own.start, own.stop), scores
-            )
+            scores = F.pad(scores, (0, 0, first, whole - own.stop))
         generator = stream(self.seed, f"mask/{step}")
         return self.drawn(whole, grid, generator, progress, scores)[own]
 

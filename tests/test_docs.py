@@ -92,4 +92,3 @@ def test_masks_are_drawn_as_fast_as_is_told():
     taken = {name: row["ms"] for name, row in found["strategies"].items()}
     assert said(r"less than (\d+) ms for random", SPEED) > taken["random"]
     assert said(r"less than (\d+) ms for any other", SPEED) > max(taken.values())
-    assert max(taken, key=taken.get) in ("busiest", "calmest")

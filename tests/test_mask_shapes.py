@@ -110,6 +110,8 @@ def test_a_visible_square_is_one_and_all_else_is_hidden():
     for visible in ~many("visible_square", (8, 8), 0.7, batch=60):  # 19 patches: 4x5 less one
         assert label(visible.numpy())[1] == 1
         assert {int(visible.any(dim=d).sum()) for d in (0, 1)} == {4, 5}
+    tall = (~many("visible_square", (8, 8), 0.7)).any(dim=2).sum(dim=1) == 5
+    assert 0.3 < tall.float().mean() < 0.7
 
 
 def test_blockwise_masks_are_unions_of_rectangles_and_rarely_one():
@@ -128,6 +130,9 @@ def test_an_inverse_block_keeps_squares_of_three():
     several = ~many("inverse_block", (14, 14), 0.75)
     squares = several.float().unfold(1, 3, 1).unfold(2, 3, 1).sum((3, 4)) == 9
     assert squares.any(2).any(1).float().mean() > 0.9
+    padded = torch.nn.functional.pad(squares.float(), (2, 2, 2, 2))
+    touched = torch.nn.functional.max_pool2d(padded, 3, 1) > 0
+    assert (several & ~touched).float().sum() < 0.25 * several.sum(), "few are seen one by one"
 
 
 def test_multi_block_masks_are_four_blocks_but_for_a_few_patches(monkeypatch):

@@ -10,7 +10,7 @@ from lib.streams import stream
 
 GRIDS = [(4, 4), (8, 8), (7, 7), (2, 8), (5, 6)]
 CORNERS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (1, 9), (2, 3), (13, 4)]
-# Those of which every place is hidden equally often, by what they are. Not so filtered noise: its
+# Those of which every place is hidden equally often, on even sides. Not so filtered noise: its
 # extremes within a window, and so what is seen, lie more often at the window's edge.
 FAIR = ("random", "grid", "uniform", "units", "checkerboard", "rows", "columns", "half")
 
@@ -69,6 +69,14 @@ def test_every_place_is_hidden_equally_often(name):
     ratio = STRATEGIES[name].nearest(0.75)
     share = many(name, (4, 4), ratio, batch=4000).float().mean(dim=0)
     assert (share - ratio).abs().max() < 0.05  # six standard errors
+
+
+@pytest.mark.parametrize("name", ["random", "half", "poisson_disk"])
+def test_no_side_is_preferred_on_odd_grids_and_for_a_single_patch(name):
+    ratio = STRATEGIES[name].nearest(1 / 63)
+    hidden = many(name, (9, 7), ratio, batch=4000).reshape(-1, 9, 7).float().mean(dim=0)
+    halves = hidden[:4].sum() / hidden[5:].sum(), hidden[:, :3].sum() / hidden[:, 4:].sum()
+    assert all(abs(float(half) - 1) < 0.12 for half in halves)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from torch import nn
 
 from lib import training
-from lib.feed import Feed, NoMasks
+from lib.feed import Feed, NoMasks, Processes
 from lib.finetune import Classifier, FineTune
 from lib.masks import Masks
 from lib.models.family import Batch, Group, Model
-from lib.pixels import Shape
+from lib.pixels import Shape, unit_range
 from lib.run.states import States
 from lib.streams import stream
 from lib.training import HeldOut, NotFinite, Recipe, State, adamw, mean_loss, rate_factor, train
@@ -364,3 +364,25 @@ OUTSIDE = [
 def test_a_recipe_that_nobody_can_follow_is_refused_by_name(name, value):
     with pytest.raises(ValidationError, match=rf"{name}\n.*(greater|less) than"):
         Recipe(**{"epochs": 1, name: value})
+
+
+def test_masks_are_shown_the_images_that_the_model_sees():
+    """Augmented, and the rows of this process."""
+
+    class Second(Processes):
+        rank, size = 1, 2
+
+        def rows(self, count):
+            return slice(count // 2, count)
+
+    masks = Masks("busiest", 0.5, SHAPE.patch, seed=0)
+    device = torch.device("cpu")
+    for processes in (Processes(), Second()):
+        feed = Feed(data(), None, masks, "crop_flip", 8, False, 0, device, processes)
+        order = feed.order(0)
+        batch = feed.batch(3, order, 0.3)
+        own = processes.rows(8)
+        assert torch.equal(batch.mask, masks(batch.images, own.start, 8, 3, 0.3))
+        raw = unit_range(data()[order[24:32]])[own]
+        assert not torch.equal(batch.images, raw)
+        assert not torch.equal(batch.mask, masks(raw, own.start, 8, 3, 0.3))

@@ -1,10 +1,10 @@
-"""The colours of ColorMAE: white noise through a filter, of which the lowest values are hidden.
+"""The colours of ColorMAE: white noise through a filter, of which the highest values are hidden.
 
 Hinojosa et al. 2024 (arXiv 2407.13036), section 3. With G a Gaussian blur, red is the blurred
 noise, blue what blurring takes away, green what lies between two blurs and purple what green takes
 away. The paper cuts windows out of large filtered pictures that it downloads; here the noise comes
-from the generator, with a margin around the grid, and is filtered in memory. The widths of the
-blurs are ours, in patches.
+from the generator, with a margin around the grid, and is filtered in memory; which end is hidden
+makes no difference, since the noise is symmetric. The widths of the blurs are ours, in patches.
 """
 
 import torch
@@ -38,7 +38,7 @@ def green_noise(batch, grid, hidden, generator, scores=None, progress=None):
 
 @strategy()
 def purple_noise(batch, grid, hidden, generator, scores=None, progress=None):
-    """All but a band of middle frequencies: large regions with a fine grain."""
+    """All but a band of middle frequencies: mostly a fine grain."""
     return hide_highest(filtered(batch, grid, generator, 1 - band_pass(grid)), hidden)
 
 

@@ -14,11 +14,13 @@ from lib.masking.registry import Grid, hide_highest, rows_and_columns, strategy,
 from lib.shapes import Mask
 
 LONGEST = 1 / 0.3  # of a block's sides to each other, as in BEiT
+SQUAREST = 1.01  # so that of a square less a line the tall and the wide one come by lot
 SMALLEST = 4  # patches of a BEiT rectangle, while more than that remain to be hidden
-ROUNDS = 50  # of BEiT's rectangles that are tried for each image
+ROUNDS = 50  # of BEiT's rectangles that are tried for each image of up to 14x14 patches
 KEPT = 3  # side of a square that data2vec 2.0 keeps
 TARGETS = 4  # blocks that I-JEPA predicts
-HALVINGS = 9  # in the search for their size, to a patch
+LARGEST = 1 / 0.15  # times its own size a block covers the image
+HALVINGS = 12  # in the search for their size, to a patch on grids of up to 1,000 patches
 
 
 @strategy()
@@ -34,7 +36,8 @@ def visible_square(batch, grid, hidden, generator, scores=None, progress=None):
     Wang et al. 2023 (arXiv 2304.05919). The square loses part of its last row or column
     to reach the exact count; where the grid is too narrow for it, it is the squarest rectangle.
     """
-    return ~one_rectangle(batch, grid, grid[0] * grid[1] - hidden, generator, longest=1.0)
+    visible = grid[0] * grid[1] - hidden
+    return ~one_rectangle(batch, grid, visible, generator, longest=SQUAREST)
 
 
 @strategy()
@@ -42,11 +45,11 @@ def blockwise(batch, grid, hidden, generator, scores=None, progress=None):
     """Several rectangles of random size, aspect and place, one after another, as in BEiT.
 
     Bao et al. 2022 (arXiv 2106.08254), algorithm 1: of 4 patches (16 in the paper, on a grid of 14)
-    up to what remains to be hidden, of an aspect between .3 and 1 / .3; one that would hide too
-    many is drawn again. What is still missing after many rounds is hidden at random.
+    up to what remains to be hidden, of an aspect between .3 and 1 / .3. One that would hide too
+    many is drawn again; what is still missing after many rounds is hidden at random.
     """
     mask = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
-    for _ in range(ROUNDS):
+    for _ in range(max(ROUNDS, grid[0] * grid[1] // 4)):
         remaining = hidden - mask.sum(dim=1, keepdim=True)
         if not remaining.any():
             break
@@ -64,11 +67,11 @@ def inverse_block(batch, grid, hidden, generator, scores=None, progress=None):
 
     Baevski et al. 2022 (arXiv 2212.07525), section 3: as many squares stay visible as would
     fill the visible share if they did not overlap; random patches are hidden or shown to reach
-    the exact count.
+    the exact count. Squares lie wholly inside, so corners are seen less often than the middle.
     """
-    squares = ceil((grid[0] * grid[1] - hidden) / KEPT**2)
-    side = torch.tensor([[KEPT]]).expand(batch, 1)
-    height, width = side.clamp(max=grid[0]), side.clamp(max=grid[1])
+    one = torch.ones(batch, 1, dtype=torch.long)
+    height, width = one * min(KEPT, grid[0]), one * min(KEPT, grid[1])
+    squares = ceil((grid[0] * grid[1] - hidden) / int(height[0] * width[0]))
     kept = [rectangle(height, width, grid, anywhere(batch, generator)) for _ in range(squares)]
     kept = torch.stack(kept).any(dim=0)
     return hide_highest(uniform_noise(batch, grid, generator) - kept.float(), hidden)
@@ -83,10 +86,11 @@ def multi_block(batch, grid, hidden, generator, scores=None, progress=None):
     is asked, one up to a third larger than another, as there; the last few are random.
     """
     tokens = grid[0] * grid[1]
-    size, aspect, *place = torch.rand(4, TARGETS, batch, 1, generator=generator)
-    size, aspect, place = 0.15 + 0.05 * size, 0.75 * 2**aspect, torch.stack(place, dim=1)
+    size = 0.15 + 0.05 * torch.rand(TARGETS, batch, 1, generator=generator)
+    aspect = 0.75 * 2 ** torch.rand(TARGETS, batch, 1, generator=generator)
+    place = torch.rand(TARGETS, 2, batch, 1, generator=generator)
     mask = torch.zeros(batch, tokens, dtype=torch.bool)
-    low, high = torch.zeros(batch, 1), torch.full((batch, 1), 1 / 0.15)  # that fits, that does not
+    low, high = torch.zeros(batch, 1), torch.full((batch, 1), 2 * LARGEST)  # fits, does not
     for _ in range(HALVINGS):
         scale = (low + high) / 2
         blocks = [
@@ -213,13 +217,13 @@ def lines(batch: int, count: int, generator: Generator) -> Int64[Tensor, "batch 
     return torch.rand(batch, count, generator=generator).argsort(dim=1).argsort(dim=1)
 
 
-def from_centre(grid: Grid) -> Float[Tensor, "1 tokens"]:
-    """How far out each patch lies, on rings of the grid's own shape; along a ring from its top.
+def from_centre(grid: Grid) -> Int64[Tensor, "1 tokens"]:
+    """How far out each patch lies, on rings of the grid's own shape; of one ring in reading order.
 
-    The ring of a rectangle as large as the grid has 1.
+    In whole numbers, no two alike, so that nothing is left to chance.
     """
     row, column = rows_and_columns(grid)
-    down, across = (((2 * at + 1) / n - 1) for at, n in ((row, grid[0]), (column, grid[1])))
-    # Patches of one ring in reading order: no two alike, so that nothing is left to chance.
-    order = torch.arange(row.shape[1]) / (1e4 * row.shape[1])
-    return torch.maximum(down.abs(), across.abs()) + order
+    tokens = row.shape[1]
+    down = (2 * row + 1 - grid[0]).abs() * grid[1]
+    across = (2 * column + 1 - grid[1]).abs() * grid[0]
+    return torch.maximum(down, across) * tokens + torch.arange(tokens)

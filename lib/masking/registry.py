@@ -11,7 +11,7 @@ from math import floor
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Real
 from torch import Generator, Tensor
 
 from lib.config import unknown
@@ -123,7 +123,7 @@ def draw(
     return mask
 
 
-def hide_highest(scores: Float[Tensor, "batch tokens"], hidden: int) -> Mask:
+def hide_highest(scores: Real[Tensor, "batch tokens"], hidden: int) -> Mask:
     """Hide the `hidden` patches with the highest scores of each image."""
     ranked = scores.argsort(dim=1, descending=True)
     return torch.zeros(scores.shape, dtype=torch.bool).scatter(1, ranked[:, :hidden], True)

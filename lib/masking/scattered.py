@@ -36,14 +36,15 @@ def grid(batch, grid, hidden, generator, scores=None, progress=None):
 def uniform(batch, grid, hidden, generator, scores=None, progress=None):
     """One visible patch in every 2x2 cell, at a place of its own in each.
 
-    The uniform sampling of UM-MAE (Li et al. 2022, arXiv 2205.10063, section 3). Cells cut by
-    an odd side show one patch too; random patches make up the exact count.
+    The uniform sampling of UM-MAE (Li et al. 2022, arXiv 2205.10063, section 3). Where a side is
+    odd, cells are cut by it and show one patch too, their few patches so the more often; random
+    ones are then hidden to reach the exact count.
     """
     noise = uniform_noise(batch, grid, generator)
     highest = torch.zeros(batch, cells(grid).max() + 1)
     highest = highest.scatter_reduce(1, cells(grid).expand(batch, -1), noise, "amax")
     shown = noise == highest.gather(1, cells(grid).expand(batch, -1))
-    return hide_highest(noise - shown.float(), hidden)
+    return hide_highest(uniform_noise(batch, grid, generator) - shown.float(), hidden)
 
 
 @strategy()
@@ -83,9 +84,9 @@ def poisson_disk(batch, grid, hidden, generator, scores=None, progress=None):
     nearest = torch.full((batch, tokens), torch.inf)  # of each patch to a dart
     fallen = torch.zeros(batch, tokens, dtype=torch.bool)
     for _ in range(darts):
-        # Less than any two distances differ on a grid of 1,000 patches.
-        tie = 1e-4 * uniform_noise(batch, grid, generator)
-        place = (nearest.clamp(max=enough) + tie).masked_fill(fallen, -1).argmax(dim=1)
+        room = nearest.clamp(max=enough).masked_fill(fallen, -1)
+        best = room == room.amax(dim=1, keepdim=True)
+        place = uniform_noise(batch, grid, generator).masked_fill(~best, -1).argmax(dim=1)
         fallen = fallen.scatter(1, place[:, None], True)
         nearest = torch.minimum(nearest, apart[place])
     return fallen if darts == hidden else ~fallen
