@@ -34,6 +34,12 @@ class MaskSource(Protocol):
     def validation(self, images: Bytes) -> Mask:
         """The fixed masks of validation."""
 
+    def tensors(self) -> dict[str, Tensor]:
+        """Its state, where it has one."""
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        """Be in the state that `tensors` says."""
+
 
 @dataclass(frozen=True)
 class NoMasks:
@@ -46,6 +52,12 @@ class NoMasks:
 
     def validation(self, images: Bytes) -> Bool[Tensor, "batch 1"]:
         return torch.zeros(len(images), 1, dtype=torch.bool)
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {}
+
+    def restore(self, tensors: dict[str, Tensor]) -> None:
+        pass
 
 
 class Processes:

@@ -1,22 +1,21 @@
-"""How much there is to see in each patch: by these scores informed strategies choose.
+"""What tells patches apart: by these scores informed strategies choose.
 
-A score is of the image alone, so that all models see the same masks. To add one, write a function
-of images [0, 1] and add it to `SCORES`; a strategy names it as `looks_at`.
+Some are of the image alone, some of what the frozen judge makes of it, so that all models see
+the same masks. To add one, write a function of images [0, 1] and add it to `SCORES`; a strategy
+names it as `looks_at`. Those in `OF_A_MODEL` come from the model that learns in its training.
 """
 
 from collections.abc import Callable
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
+from lib import judge
 from lib.mapped import release
 from lib.masking import STRATEGIES
 from lib.patches import Size, patchify
 from lib.pixels import unit_range
-from lib.shapes import Bytes, Pixels
+from lib.shapes import Bytes, Pixels, Scores
 
-Scores = Float[Tensor, "batch tokens"]
 TOGETHER = 256  # images in a batch
 
 
@@ -35,7 +34,14 @@ def edges(images: Pixels, patch: Size) -> Scores:
     return patchify((down.square() + across.square()).sqrt(), patch).mean(dim=2)
 
 
-SCORES: dict[str, Callable[[Pixels, Size], Scores]] = {"variance": variance, "edges": edges}
+SCORES: dict[str, Callable[[Pixels, Size], Scores]] = {
+    "variance": variance,
+    "edges": edges,
+    "attention": judge.attention,
+    "error": judge.error,
+    "adversary": judge.error,  # what it would come to hide
+}
+OF_A_MODEL = ("attention", "error", "adversary")
 
 
 def scores_of(strategy: str, images: Bytes | Pixels, patch: Size) -> Scores | None:

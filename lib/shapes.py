@@ -13,6 +13,7 @@ Bytes = UInt8[Tensor, "batch channels height width"]  # images as they are store
 Pixels = Float[Tensor, "batch channels height width"]  # images in [0, 1], or standardised
 Patches = Float[Tensor, "batch tokens pixels"]
 Mask = Bool[Tensor, "batch tokens"]  # True = hidden
+Scores = Float[Tensor, "batch tokens"]  # of patches: by these a strategy may choose
 Tokens = Float[Tensor, "batch tokens dim"]
 Code = Float[Tensor, "batch latent"]  # what an autoencoder squeezes an image into
 Loss = Float[Tensor, ""]  # one number

@@ -25,7 +25,7 @@ from torch.optim import AdamW
 
 from lib.augment import Augment
 from lib.config import Config
-from lib.feed import ALONE, Feed, MaskSource, Processes
+from lib.feed import ALONE, Feed, MaskSource, NoMasks, Processes
 from lib.machine import Precision, autocast, nearest
 from lib.mapped import release
 from lib.models.family import Batch, Group, Model
@@ -90,6 +90,30 @@ def parameters_of(optimiser: AdamW) -> list[nn.Parameter]:
     return [parameter for group in optimiser.param_groups for parameter in group["params"]]
 
 
+def moments(optimiser: AdamW) -> dict[str, Tensor]:
+    """An optimiser's tensors, named by the place of their parameter."""
+    return {
+        f"{number}.{moment}": value
+        for number, parameter in enumerate(parameters_of(optimiser))
+        for moment, value in optimiser.state[parameter].items()
+    }
+
+
+def restore_moments(optimiser: AdamW, tensors: dict[str, Tensor]) -> None:
+    """Give an optimiser the tensors that `moments` named."""
+    for number, parameter in enumerate(parameters_of(optimiser)):
+        own = named(tensors, f"{number}.")
+        optimiser.state[parameter] = {
+            name: value.to(parameter.device, copy=True) for name, value in own.items()
+        }
+
+
+def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """What is named with a prefix, under the rest of its name."""
+    chosen = (name for name in tensors if name.startswith(prefix))
+    return {name.removeprefix(prefix): tensors[name] for name in chosen}
+
+
 @dataclass
 class State:
     """All that changes while training: what a run that is taken up again needs."""
@@ -97,6 +121,7 @@ class State:
     model: Model
     optimisers: dict[str, AdamW]
     total: int  # steps
+    masks: MaskSource = field(default_factory=NoMasks)
     step: int = 0
     sums: dict[str, float] = field(default_factory=dict)  # losses since the last row
     counted: int = 0
@@ -105,14 +130,12 @@ class State:
     best_loss: float = math.inf
 
     def tensors(self) -> dict[str, Tensor]:
-        """The model's, the best model's and the optimisers' tensors, by flat names."""
+        """Those of the model, the best model, the optimisers and the masks, by flat names."""
         found = {f"model.{name}": value for name, value in self.model.state_dict().items()}
         found |= {f"best.{name}": value for name, value in self.best.items()}
         for group, optimiser in self.optimisers.items():
-            for number, parameter in enumerate(parameters_of(optimiser)):
-                for moment, value in optimiser.state[parameter].items():
-                    found[f"adamw.{group}.{number}.{moment}"] = value
-        return found
+            found |= {f"adamw.{group}.{n}": value for n, value in moments(optimiser).items()}
+        return found | {f"masks.{name}": value for name, value in self.masks.tensors().items()}
 
     def numbers(self) -> dict[str, Any]:
         """The rest, as JSON data."""
@@ -129,24 +152,14 @@ class State:
         self.model.load_state_dict(named(tensors, "model."))
         self.best = named(tensors, "best.")
         for group, optimiser in self.optimisers.items():
-            moments = named(tensors, f"adamw.{group}.")
-            for number, parameter in enumerate(parameters_of(optimiser)):
-                own = named(moments, f"{number}.")
-                optimiser.state[parameter] = {
-                    name: value.to(parameter.device, copy=True) for name, value in own.items()
-                }
+            restore_moments(optimiser, named(tensors, f"adamw.{group}."))
+        self.masks.restore(named(tensors, "masks."))
         self.step = numbers["step"]
         self.sums = numbers["sums"]
         self.counted = numbers["counted"]
         self.history = numbers["history"]
         best_loss = numbers["best_loss"]
         self.best_loss = math.inf if best_loss is None else best_loss
-
-
-def named(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """What is named with a prefix, under the rest of its name."""
-    chosen = (name for name in tensors if name.startswith(prefix))
-    return {name.removeprefix(prefix): tensors[name] for name in chosen}
 
 
 def ignore(state: State) -> None:
@@ -196,7 +209,7 @@ def train(
         None if held_labels is None else held_labels.to(device),
     )
     optimisers = {name: adamw(group, recipe) for name, group in model.groups().items()}
-    state = State(model, optimisers, total=recipe.epochs * feed.steps)
+    state = State(model, optimisers, total=recipe.epochs * feed.steps, masks=masks)
     if start is not None:
         state.restore(*start)
     model.train()

@@ -20,13 +20,13 @@ from families import VIT
 from PIL import Image
 from torch import nn
 
-from lib import augment, evaluate, finetune, measures, training
+from lib import adversary, augment, evaluate, finetune, judge, measures, teacher, training
 from lib.augment import AUGMENTATIONS, mixed
 from lib.data.downloaded import VALIDATION, from_arrays
 from lib.data.folder import read_folder
 from lib.data.registry import DATASETS, SPLITS, Images, load
 from lib.masking import STRATEGIES, draw
-from lib.masks import Masks
+from lib.masks import Masks, masks_of
 from lib.models.family import MODELS, Batch, Model, build
 from lib.pixels import Shape, unit_range
 from lib.run import settings
@@ -70,6 +70,24 @@ def of_strategy(name: str) -> Values:
             mask = draw(name, batch=20, grid=grid, ratio=ratio, **asked)
             drawn.append(mask.flatten())
     return digest(torch.cat(drawn))
+
+
+def of_judge() -> Values:
+    """What it says of two made-up images of another size."""
+    images = unit_range(some_bytes(2))
+    said = [judge.attention(images, SHAPE.patch), judge.error(images, SHAPE.patch)]
+    return [value for scores in said for value in scores[:, ::5].flatten().tolist()]
+
+
+def of_scorer(strategy: str) -> Values:
+    """A few steps under a strategy that asks the model, and what is kept of its masks' state."""
+    mean, std = torch.full((3,), 0.5), torch.full((3,), 0.3)
+    model = build("mae", VIT, SHAPE, mean, std, stream(0, "weights"))
+    masks = masks_of(model, strategy, 0.5, SHAPE.patch, 3, "float32")
+    recipe = Recipe(epochs=2, batch_size=12, learning_rate=0.01, evaluations=2)
+    history = training.train(model, some_bytes(24), some_bytes(6), masks, recipe, seed=3)
+    kept = [tensor.norm().item() for tensor in masks.tensors().values()]
+    return [*(row["loss"] for row in history), *kept[:8]]
 
 
 def of_augmentation(name: str) -> Values:
@@ -239,6 +257,9 @@ def components() -> dict[str, Component]:
         found[f"masking.{name}"] = (entry.version, lambda name=name: of_strategy(name))
     for name, entry in AUGMENTATIONS.items():
         found[f"augment.{name}"] = (entry.version, lambda name=name: of_augmentation(name))
+    found["judge"] = (judge.VERSION, of_judge)
+    found["teacher"] = (teacher.VERSION, lambda: of_scorer("hardest"))
+    found["adversary"] = (adversary.VERSION, lambda: of_scorer("adversarial"))
     found["experiment"] = (
         settings.VERSION,
         lambda: defaults(Experiment, Recipe),

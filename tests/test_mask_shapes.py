@@ -47,10 +47,6 @@ def power(masks):
     return found, (down[:, None] ** 2 + across[None] ** 2).sqrt()
 
 
-def test_random_masks_differ_from_image_to_image():
-    assert len(many("random", (8, 8), 0.75).flatten(1).unique(dim=0)) == 200
-
-
 def test_a_block_is_one_connected_region_that_fills_its_rectangle_but_for_one_trimmed_line():
     for ratio in (0.2, 0.5, 0.75):
         for mask in many("block", (8, 8), ratio, batch=60):
@@ -209,6 +205,28 @@ def test_by_what_is_in_a_patch():
     assert found["busiest"].tolist() == [[False, True, True, False]]
     assert found["calmest"].tolist() == [[True, False, False, True]]
     assert torch.equal(found["edges"], found["busiest"])
+
+
+def test_by_what_a_model_makes_of_a_patch():
+    scores = torch.rand(300, 40, generator=stream(0, "scores"))
+    asked = {"batch": 300, "grid": (5, 8), "ratio": 0.5, "scores": scores}
+
+    def ranks(name, **more):
+        """Of the hidden patches, 0 the highest score: [batch, hidden], ascending."""
+        mask = draw(name, generator=stream(0, "mask"), **asked, **more)
+        order = scores.argsort(dim=1, descending=True).argsort(dim=1)
+        return order[mask].reshape(300, 20).sort(dim=1).values
+
+    for name in ("attention_high", "hardest", "adversarial"):
+        assert (ranks(name) == torch.arange(20)).all()
+    hints = ranks("attention_hint")
+    assert (hints[:, 2:] == torch.arange(4, 22)).all(), "two of the first four are shown"
+    assert 1.3 < hints[:, :2].float().mean() < 1.7, "any of them"
+    for progress, certain in ((0.0, 0), (0.5, 5), (1.0, 10), (None, 10)):
+        hard = ranks("hard_patches", progress=progress)
+        assert (hard[:, :certain] == torch.arange(certain)).all()
+        others = hard[:, certain:].float()
+        assert abs(others.mean() - (certain + 39) / 2) < 1, "of the others any"
 
 
 def test_of_equal_patches_any_is_hidden():

@@ -19,7 +19,7 @@ SMALLEST = 4  # patches of a BEiT rectangle, while more than that remain to be h
 ROUNDS = 50  # of BEiT's rectangles that are tried for each image of up to 14x14 patches
 KEPT = 3  # side of a square that data2vec 2.0 keeps
 TARGETS = 4  # blocks that I-JEPA predicts
-LARGEST = 1 / 0.15  # times its own size a block covers the image
+COVERS = 1 / 0.15  # how many times its size the smallest block needs to cover the image alone
 HALVINGS = 12  # in the search for their size, to a patch on grids of up to 1,000 patches
 
 
@@ -45,8 +45,8 @@ def blockwise(batch, grid, hidden, generator, scores=None, progress=None):
     """Several rectangles of random size, aspect and place, one after another, as in BEiT.
 
     Bao et al. 2022 (arXiv 2106.08254), algorithm 1: of 4 patches (16 in the paper, on a grid of 14)
-    up to what remains to be hidden, of an aspect between .3 and 1 / .3. One that would hide too
-    many is drawn again; what is still missing after many rounds is hidden at random.
+    up to what remains to be hidden, of an aspect between .3 and 1 / .3. Here one that would hide
+    too many is drawn again; what is still missing after many rounds is hidden at random.
     """
     mask = torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
     for _ in range(max(ROUNDS, grid[0] * grid[1] // 4)):
@@ -90,7 +90,7 @@ def multi_block(batch, grid, hidden, generator, scores=None, progress=None):
     aspect = 0.75 * 2 ** torch.rand(TARGETS, batch, 1, generator=generator)
     place = torch.rand(TARGETS, 2, batch, 1, generator=generator)
     mask = torch.zeros(batch, tokens, dtype=torch.bool)
-    low, high = torch.zeros(batch, 1), torch.full((batch, 1), 2 * LARGEST)  # fits, does not
+    low, high = torch.zeros(batch, 1), torch.full((batch, 1), 2 * COVERS)  # fits, does not
     for _ in range(HALVINGS):
         scale = (low + high) / 2
         blocks = [
@@ -128,13 +128,13 @@ def half(batch, grid, hidden, generator, scores=None, progress=None):
     return hide_highest(four[torch.randint(0, 4, (batch,), generator=generator)], hidden)
 
 
-@strategy(moves=False)
+@strategy(moves=False, version=2)
 def centre(batch, grid, hidden, generator, scores=None, progress=None):
     """The middle of the image, the hole of context encoders (Pathak et al. 2016)."""
     return hide_highest(-from_centre(grid).expand(batch, -1), hidden)
 
 
-@strategy(moves=False)
+@strategy(moves=False, version=2)
 def border(batch, grid, hidden, generator, scores=None, progress=None):
     """All around a visible middle: outpainting."""
     return hide_highest(from_centre(grid).expand(batch, -1), hidden)
@@ -152,9 +152,8 @@ def one_rectangle(batch: int, grid: Grid, area: int, generator: Generator, longe
     nearest = (wanted - aspect).abs().argmin(dim=1)
     height, width, by_column = shapes[nearest].T[:, :, None]  # each batch 1
     row, column = away_from(height, width, grid, anywhere(batch, generator))
-    inside = (row >= 0) & (row < height) & (column >= 0) & (column < width)
     rank = torch.where(by_column == 1, column * height + row, row * width + column)
-    return inside & (rank < area)
+    return inside(row, column, height, width) & (rank < area)
 
 
 def rectangles(grid: Grid, area: int) -> list[tuple[int, int, int]]:
@@ -182,7 +181,7 @@ def rectangle(
     place   how far down and across, from 0 to 1 of the room that its size leaves
     """
     row, column = away_from(height, width, grid, place)
-    return (row >= 0) & (row < height) & (column >= 0) & (column < width)
+    return inside(row, column, height, width)
 
 
 def away_from(height: Tensor, width: Tensor, grid: Grid, place: Tensor) -> tuple[Tensor, Tensor]:
@@ -191,6 +190,11 @@ def away_from(height: Tensor, width: Tensor, grid: Grid, place: Tensor) -> tuple
     top = (place[0] * (grid[0] - height + 1)).long()
     left = (place[1] * (grid[1] - width + 1)).long()
     return row - top, column - left
+
+
+def inside(row: Tensor, column: Tensor, height: Tensor, width: Tensor) -> Mask:
+    """Which of the patches, counted from a rectangle's corner, belong to it."""
+    return (row >= 0) & (row < height) & (column >= 0) & (column < width)
 
 
 def anywhere(batch: int, generator: Generator) -> Float[Tensor, "2 batch 1"]:
@@ -218,7 +222,7 @@ def lines(batch: int, count: int, generator: Generator) -> Int64[Tensor, "batch 
 
 
 def from_centre(grid: Grid) -> Int64[Tensor, "1 tokens"]:
-    """How far out each patch lies, on rings of the grid's own shape; of one ring in reading order.
+    """How far out each patch lies, on rings of the grid's own shape; of a ring its corners last.
 
     In whole numbers, no two alike, so that nothing is left to chance.
     """
@@ -226,4 +230,5 @@ def from_centre(grid: Grid) -> Int64[Tensor, "1 tokens"]:
     tokens = row.shape[1]
     down = (2 * row + 1 - grid[0]).abs() * grid[1]
     across = (2 * column + 1 - grid[1]).abs() * grid[0]
-    return torch.maximum(down, across) * tokens + torch.arange(tokens)
+    ring, farther = torch.maximum(down, across), torch.minimum(down, across)
+    return (ring * (tokens * 4) + farther) * tokens + torch.arange(tokens)

@@ -11,12 +11,12 @@ from math import floor
 from typing import Any
 
 import torch
-from jaxtyping import Float, Real
+from jaxtyping import Float, Int64, Real
 from torch import Generator, Tensor
 
 from lib.config import unknown
 from lib.register import Register
-from lib.shapes import Mask
+from lib.shapes import Mask, Scores
 
 Grid = tuple[int, int]  # rows and columns of patches
 
@@ -34,7 +34,7 @@ class Strategy:
     summary: str  # one sentence for tables and the gallery
     ratios: tuple[float, float]  # smallest and largest ratio for which it is defined
     moves: bool  # whether its place changes from image to image
-    looks_at: str | None = None  # what of an image: a name of lib.scores; None: at nothing
+    looks_at: str | None = None  # what tells patches apart: a name of lib.scores; None: nothing
     schedule: Callable[[float, float], float] | None = None  # a step's ratio, by ratio and progress
     version: int = 1  # raise it when the masks it draws change: records made before are then stale
 
@@ -78,7 +78,7 @@ def draw(
     grid: Grid,
     ratio: float,
     generator: Generator,
-    scores: Float[Tensor, "batch tokens"] | None = None,
+    scores: Scores | None = None,
     progress: float | None = None,
 ) -> Mask:
     """Draw masks: boolean [batch, tokens], True = hidden, the exact count in every image.
@@ -125,8 +125,12 @@ def draw(
 
 def hide_highest(scores: Real[Tensor, "batch tokens"], hidden: int) -> Mask:
     """Hide the `hidden` patches with the highest scores of each image."""
-    ranked = scores.argsort(dim=1, descending=True)
-    return torch.zeros(scores.shape, dtype=torch.bool).scatter(1, ranked[:, :hidden], True)
+    return hide_in_order(scores.argsort(dim=1, descending=True), hidden)
+
+
+def hide_in_order(order: Int64[Tensor, "batch tokens"], hidden: int) -> Mask:
+    """Hide the first `hidden` of each image's patches in an order of them."""
+    return torch.zeros(order.shape, dtype=torch.bool).scatter(1, order[:, :hidden], True)
 
 
 def rows_and_columns(grid: Grid) -> tuple[Tensor, Tensor]:

@@ -32,7 +32,7 @@ from lib.feed import Processes
 from lib.files import only_one
 from lib.machine import CRAWLS, Threads, crawls, describe, keep_freed_memory, resolve_device
 from lib.masking import hidden_count
-from lib.masks import Masks
+from lib.masks import masks_of
 from lib.models.family import build
 from lib.patches import grid_of
 from lib.pixels import Shape, channel_statistics, unit_range
@@ -279,7 +279,15 @@ def trained(
         model.fit(unit_range(splits["train"].images))
         return model.to(device), Found()
     model.to(device)
-    masks = Masks(experiment.strategy, experiment.mask_ratio, experiment.patch, experiment.seed)
+    masks = masks_of(
+        model,
+        experiment.strategy,
+        experiment.mask_ratio,
+        experiment.patch,
+        experiment.seed,
+        experiment.recipe.precision,
+        processes,
+    )
     saved = states_of(experiment, execution, splits, "")
     label = f"{experiment.family.label}, {experiment.strategy} {experiment.mask_ratio:g}"
     with watching(execution, f"{label}, seed {experiment.seed}", saved, processes) as watch:

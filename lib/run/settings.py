@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lib import augment, finetune, measures, training
+from lib import augment, finetune, masks, measures, training
 from lib.augment import AUGMENTATIONS
 from lib.config import Config, as_tuple, unknown
 from lib.data.registry import LARGEST, SMALLEST, find
@@ -70,7 +70,18 @@ class Experiment(Config):
                 raise ValueError(
                     f"strategy {name!r} is not defined at ratio {ratio}: it is for {defined}"
                 )
+        if self.trains and self.mask_ratio:
+            self.check_asked()
         return self
+
+    def check_asked(self) -> None:
+        """Raises ValueError where the strategy asks the model for what it has not."""
+        asked = STRATEGIES[self.strategy].looks_at
+        if asked == "attention" and not hasattr(self.family.module, "attention"):
+            raise ValueError(
+                f"strategy {self.strategy!r} looks at the attention of the model that learns, and "
+                f"{self.model!r} has none: take 'mae', or another strategy"
+            )
 
     @property
     def family(self) -> Family:
@@ -118,7 +129,7 @@ class Experiment(Config):
         used[f"model.{self.model}"] = self.family.version
         if self.trains:
             used |= training_components(self.recipe.augment)
-            used |= mask_components([(self.strategy, self.mask_ratio)])
+            used |= masks.components(self.strategy, self.mask_ratio, training=True)
         if self.fine_tune is None:
             return dict(sorted((used | self.measuring()).items()))
         used["finetuning"] = finetune.VERSION
@@ -135,7 +146,8 @@ class Experiment(Config):
         used = {}
         if hasattr(self.family.module, "reconstruct"):
             used["measures"] = measures.MEASURES
-            used |= mask_components(self.judged_on)
+            for strategy, ratio in self.judged_on:
+                used |= masks.components(strategy, ratio, training=False)
         if self.probe and hasattr(self.family.module, "embed"):
             used["probes"] = measures.PROBES
         return used
@@ -179,11 +191,6 @@ def training_components(name: str) -> dict[str, int]:
     if name != "none":
         used[f"augment.{name}"] = AUGMENTATIONS[name].version
     return used
-
-
-def mask_components(masks: list[tuple[str, float]]) -> dict[str, int]:
-    """The behaviour version of strategies that hide something."""
-    return {f"masking.{name}": STRATEGIES[name].version for name, ratio in masks if ratio}
 
 
 class Execution(Config):
