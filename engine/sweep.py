@@ -70,7 +70,11 @@ def cannot_run(name: str, problems: list[str]) -> SweepError:
 
 
 def combinations(sweep: Sweep) -> list[dict[str, Any]]:
-    """What distinguishes each cell: its values on the axes, and its seed. Raises SweepError."""
+    """What distinguishes each cell: its values on the axes, and its seed. Raises SweepError.
+
+    In the order in which they run: all of one seed first, so that a table with one seed is there
+    early, and in it the last axis fastest.
+    """
     for axis, values in sweep.axes.items():
         if not values:
             raise SweepError(f"the axis {axis!r} has no value")
@@ -80,8 +84,8 @@ def combinations(sweep: Sweep) -> list[dict[str, Any]]:
         raise SweepError(
             "seeds have their own entry: write `seeds: [0, 1]`, neither an axis nor a parameter"
         )
-    grid = itertools.product(*sweep.axes.values(), sweep.seeds)
-    return [dict(zip([*sweep.axes, "seed"], values, strict=True)) for values in grid]
+    grid = itertools.product(sweep.seeds, *sweep.axes.values())
+    return [dict(zip([*sweep.axes, "seed"], [*own, seed], strict=True)) for seed, *own in grid]
 
 
 def plan(name: str, sweep: Sweep, **execution: Any) -> list[Cell]:

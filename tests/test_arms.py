@@ -55,6 +55,16 @@ def test_all_ways_get_the_same_labels(few):
     assert set(shares.values()) == {(0.1, 1.0)}
 
 
+def test_some_ways_can_be_chosen_and_others_are_refused():
+    p = asked()
+    chosen = arms.few_labels(p, "mae", 5, 40, "block", ways=["scratch", "masked"])
+    assert list(chosen) == ["scratch", "masked"]
+    assert chosen["masked"].pretraining.strategy == "block"
+    assert chosen["scratch"].strategy == "random", "where nothing is hidden there is one of it"
+    with pytest.raises(ValueError, match="unknown way to use few labels 'maskd'"):
+        arms.few_labels(p, "mae", 5, 40, ways=["maskd"])
+
+
 def test_starts_differ_in_their_pre_training_alone(few):
     assert few["masked"].pretraining == few["masked, frozen"].pretraining
     assert few["not masked"].pretraining == few["not masked, frozen"].pretraining

@@ -1,3 +1,6 @@
+import io
+
+import numpy as np
 import pandas as pd
 import pytest
 from pydantic import ValidationError
@@ -57,6 +60,21 @@ def test_a_record_is_read_back_as_written(tmp_path):
     )
     assert records.read_images(file, written)["mse_hidden"].tolist() == [0.1, 0.2]
     assert records.find(tmp_path, record().key) == file and records.find(tmp_path, "0" * 16) is None
+
+
+def test_measures_of_images_are_rounded_a_little_and_take_half_of_the_bytes():
+    values = np.random.default_rng(0).lognormal(size=(3000, 4)).astype(np.float32)
+    rows = pd.DataFrame(values, columns=list("abcd")).assign(split="test", image=range(3000))
+    rows.iloc[5, 0], rows.iloc[6, 0] = np.nan, 0.0
+    kept = records.rounded(rows)
+    assert list(kept.columns) == list(rows.columns) and (kept.dtypes == rows.dtypes).all()
+    numbers, exact = kept[list("abcd")].to_numpy(), rows[list("abcd")].to_numpy()
+    np.testing.assert_allclose(numbers, exact, rtol=2**-12)
+    assert (numbers != exact).mean() > 0.9 and numbers[6, 0] == 0
+    pd.testing.assert_frame_equal(records.rounded(kept), kept)
+    small, plain = records.packed_images(kept), rows.to_parquet(None, compression="zstd")
+    assert len(small) < 0.6 * len(plain)
+    pd.testing.assert_frame_equal(pd.read_parquet(io.BytesIO(small)), kept)
 
 
 @pytest.mark.parametrize("damage", ["truncated", "field", "type", "empty", "digit", "byte"])

@@ -59,6 +59,14 @@ def near(found, expected):
     return (found.float() - expected.float()).abs().mean() < ROOM
 
 
+def test_pictures_are_of_the_first_mask_of_its_own_and_of_the_next():
+    masks = ("random@0.75", "grid@0.75", "rows@0.5", "block@0.5", "block@0.75", "half@0.5")
+    asked = {"dataset": "digits", "model": "mae", "strategy": "block"}
+    shown = Experiment(**asked, test_masks=masks).pictured
+    assert shown == ("random@0.75", "block@0.5", "block@0.75", "grid@0.75")
+    assert Experiment(**asked, test_masks=masks[:2]).pictured == masks[:2]
+
+
 def test_a_sheet_shows_the_first_test_images_and_what_the_model_made_of_them(colour):
     images = colour.splits["test"].some(20).images
     assert near(colour.sheet.originals, images[:COUNT])

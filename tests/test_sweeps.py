@@ -45,6 +45,13 @@ def keys(planned) -> set[str]:
     return {cell.key for cell in planned}
 
 
+def test_all_of_one_seed_come_first_in_the_order_of_the_file(own):
+    planned = own(axes={"latent": [3, 2]}, seeds=[5, 1])
+    assert [cell.label for cell in planned] == [
+        f"latent={latent} seed={seed}" for seed in (5, 1) for latent in (3, 2)
+    ]
+
+
 # --- what is refused
 
 
@@ -53,6 +60,23 @@ def test_committed_sweeps_can_be_planned(name):
     asked = sweep.read(name)
     planned = sweep.plan(name, asked)
     assert len(planned) == len(sweep.combinations(asked)) == len(keys(planned))
+
+
+def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
+    """So that their rows belong in one table."""
+    arms = ("mask_ratio", "mask_ratios", "ways")
+    asked = {name: sweep.read(name) for name in COMMITTED if name.startswith("masks")}
+    assert set(asked) == {"masks", "masks-half", "masks-control"}
+    same = [
+        {name: value for name, value in one.parameters.items() if name not in arms}
+        for one in asked.values()
+    ]
+    assert all(one == same[0] for one in same) and len({str(a.seeds) for a in asked.values()}) == 1
+    judged = same[0]["experiment"]["test_masks"]
+    assert len(set(judged)) == len(judged)
+    trained = {name for one in asked.values() for (name,) in one.axes.get("strategies", [])}
+    strangers = trained - {mask.split("@")[0] for mask in judged}
+    assert strangers == {"growing", "adversarial"}, "whose test masks are random, and hardest"
 
 
 def test_the_example_is_three_by_three_by_two():
@@ -96,7 +120,7 @@ def test_every_wrong_cell_is_named_at_once(own):
     with pytest.raises(sweep.SweepError) as error:
         own(axes={"latent": [0, 2, -1]})
     named = [line.split(" ")[0] for line in str(error.value).replace("  ", "").splitlines()]
-    assert [name for name in named if "=" in name] == ["latent=0"] * 2 + ["latent=-1"] * 2
+    assert [name for name in named if "=" in name] == ["latent=0", "latent=-1"] * 2
 
 
 def test_a_sweep_that_is_not_yaml_or_builds_objects_is_refused(own):

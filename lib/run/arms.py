@@ -4,14 +4,26 @@ Every arm of a comparison has the same data, masks, seed and budget and differs 
 *control* is a model with that thing taken away: nothing hidden, nothing learned, no network.
 """
 
+from collections.abc import Sequence
 from functools import partial
 
+from lib.config import unknown
 from lib.models.family import MODELS
 from lib.run.parameters import Parameters
 from lib.run.settings import Experiment
 
 BASELINES = ("pca", "biharmonic", "mean_fill", "raw_pixels")
 NOT_MASKED = {"options": {"loss_on": "all"}, "mask_ratio": 0.0}  # the whole image in, and asked for
+WAYS = (
+    "masked",
+    "masked, frozen",
+    "not masked",
+    "not masked, frozen",
+    "scratch",
+    "scratch, longer",
+    "pixels, linear",
+    "pixels, nearest",
+)  # to use few labels
 Arms = dict[str, Experiment]
 
 
@@ -37,13 +49,28 @@ def baselines(p: Parameters) -> Arms:
     return {MODELS[name].label: p.baseline(name) for name in BASELINES}
 
 
-def few_labels(p: Parameters, model: str, seed: int, steps: int) -> Arms:
-    """Eight ways to use few labels.
+def few_labels(
+    p: Parameters,
+    model: str,
+    seed: int,
+    steps: int,
+    strategy: str = "random",
+    ways: Sequence[str] = WAYS,
+) -> Arms:
+    """Ways to use few labels.
 
-    model   that is pre-trained, or trained from scratch
-    steps   optimiser steps of a pre-training: what the longer run from scratch has on top
+    model      that is pre-trained, or trained from scratch
+    steps      optimiser steps of a pre-training: what the longer run from scratch has on top
+    strategy   of the masks in pre-training
+    ways       those that are wanted
+
+    Raises ValueError for a way that there is not.
     """
+    unheard = [way for way in ways if way not in WAYS]
+    if unheard:
+        raise ValueError(unknown("way to use few labels", unheard[0], WAYS))
     network = partial(p.experiment, model, seed=seed)
+    pre_trained = partial(network, strategy=strategy)
     pixels = partial(p.baseline, "raw_pixels", seed=seed)
     tune = p.fine_tuning
     masked, not_masked, scratch = p.learning_rates
@@ -51,9 +78,9 @@ def few_labels(p: Parameters, model: str, seed: int, steps: int) -> Arms:
     from_scratch = {"learning_rate": scratch, "layer_decay": 1.0}  # no layer knows anything yet
     few = [share for share in tune().shares if share < 1]
     longer = from_scratch | {"extra_steps": steps, "shares": few}
-    return {
-        "masked": network(fine_tune=tune(learning_rate=masked)),
-        "masked, frozen": network(fine_tune=tune(method="linear")),
+    found = {
+        "masked": pre_trained(fine_tune=tune(learning_rate=masked)),
+        "masked, frozen": pre_trained(fine_tune=tune(method="linear")),
         "not masked": network(**NOT_MASKED, fine_tune=tune(learning_rate=not_masked)),
         "not masked, frozen": network(**NOT_MASKED, fine_tune=tune(method="linear")),
         "scratch": network(**untrained, fine_tune=tune(**from_scratch)),
@@ -61,3 +88,4 @@ def few_labels(p: Parameters, model: str, seed: int, steps: int) -> Arms:
         "pixels, linear": pixels(fine_tune=tune(method="linear")),
         "pixels, nearest": pixels(fine_tune=tune(method="nearest")),
     }
+    return {way: found[way] for way in ways}

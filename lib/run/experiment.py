@@ -211,7 +211,7 @@ def perform(
         measure(model, experiment, splits, device, found)
         if execution.keeps and hasattr(model, "reconstruct"):
             test = splits["test"].some(experiment.evaluate_images).images
-            sheet = sheet_of(model, test, experiment.test_masks, device)
+            sheet = sheet_of(model, test, experiment.pictured, device)
             found.sheet, found.on_sheet = packed(sheet)
         keep_weights(model, experiment, execution, splits, processes)
     clock.lap("evaluation")
@@ -401,6 +401,7 @@ def measure(
         found.images = pd.concat(reconstructed(model, experiment, splits, device))
         found.images = found.images.reset_index(drop=True)
         add(found.metrics, evaluate.summarise(found.images))
+        found.images = records.rounded(found.images)
     if experiment.probe and hasattr(model, "embed"):
         fewer = splits | {"train": splits["train"].some(experiment.probe_images)}
         probed = evaluate.probe(model, fewer, device)

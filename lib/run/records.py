@@ -16,12 +16,14 @@ import warnings
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from lib.files import replace_file, write_text
 
 Scale = Literal["quick", "standard", "full"]
+DIGITS = 12  # binary ones, of the measures of images
 
 
 class Strict(BaseModel):
@@ -124,7 +126,7 @@ def write(
     file = folder / f"{record.name}.json"
     images = None
     if len(per_image):
-        packed = per_image.to_parquet(None, compression="zstd", index=False)
+        packed = packed_images(per_image)
         images = hashlib.sha256(packed).hexdigest()
         replace_file(file.with_suffix(".parquet"), lambda aside: aside.write_bytes(packed))
     if sheet is not None:
@@ -134,6 +136,30 @@ def write(
     record = record.model_copy(update={"sha256": record.digest()})
     write_text(file, record.model_dump_json(indent=1) + "\n")
     return record
+
+
+def packed_images(per_image: pd.DataFrame) -> bytes:
+    """As parquet; bytes of like meaning lie together, which halves what measures need."""
+    numbers = list(per_image.select_dtypes("float"))
+    texts = list(per_image.columns.difference(numbers))
+    return per_image.to_parquet(
+        None,
+        compression="zstd",
+        compression_level=19,
+        use_dictionary=texts,
+        use_byte_stream_split=numbers,
+        index=False,
+    )
+
+
+def rounded(per_image: pd.DataFrame) -> pd.DataFrame:
+    """Measures of images to `DIGITS` binary digits, a part in 8,000: the rest would be most of
+    a record's bytes.
+    """
+    numbers = per_image.select_dtypes("float")
+    fraction, exponent = np.frexp(numbers.to_numpy())
+    kept = np.ldexp(np.round(np.ldexp(fraction, DIGITS)), exponent - DIGITS)
+    return per_image.assign(**pd.DataFrame(kept, numbers.index, numbers.columns))
 
 
 def read(file: Path) -> Record:

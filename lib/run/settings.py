@@ -26,6 +26,7 @@ from lib.training import Recipe
 
 VERSION = 1  # raise it when a default below changes, or how a run goes about its work
 LONGEST_NAME = 180  # bytes of a data set's name: a record's file, of at most 255, is called by it
+MOST_PICTURED = 4  # test masks of which a record keeps pictures
 MOST_PROCESSES = max(64, os.cpu_count() or 1)  # beyond some, they take the machine's memory
 Side = Annotated[int, Field(ge=1)]  # in pixels
 TestMasks = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
@@ -96,6 +97,14 @@ class Experiment(Config):
     def judged_on(self) -> list[tuple[str, float]]:
         """Strategy and ratio of each test mask."""
         return [parse_mask(name) for name in self.test_masks]
+
+    @property
+    def pictured(self) -> tuple[str, ...]:
+        """The test masks of its picture sheet: the first, those of its own strategy, the next."""
+        first, *others = self.test_masks or ("none",)
+        own = [name for name in others if parse_mask(name)[0] == self.strategy]
+        rest = [name for name in others if name not in own]
+        return (first, *own, *rest)[:MOST_PICTURED]
 
     @property
     def ratios(self) -> list[tuple[str, float]]:
