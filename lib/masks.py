@@ -6,7 +6,7 @@ the strategy and the ratio (`test/random@0.75`), so that every model, whatever i
 on the same masks of the same images; of as many, since another number of images draws others. A
 test mask is written `strategy@ratio`; `none` hides nothing.
 
-What asks a model asks the one that learns, in a training alone (`informed`); for validation and in
+What asks a model asks the one that learns, in a training alone (`masks_of`); for validation and in
 tests it asks the frozen judge.
 """
 

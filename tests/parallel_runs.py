@@ -12,7 +12,7 @@ import torch
 from families import TRAINED, small
 
 from lib.feed import ALONE, Processes
-from lib.masks import Masks
+from lib.masks import Masks, masks_of
 from lib.models.family import Batch, Model
 from lib.pixels import Shape
 from lib.run import parallel, states
@@ -32,6 +32,7 @@ RECIPE = Recipe(
     clip=1.0,
 )
 BEGUN = "begun by one"
+ASKING = ("attention_high", "hard_patches", "adversarial")  # strategies that ask the model
 
 
 def images(count: int, seed: int = 0) -> torch.Tensor:
@@ -44,6 +45,13 @@ def training(name: str, processes: Processes = ALONE, **options) -> list[dict]:
     return train(
         model, images(53), images(11, 1), MASKS, RECIPE, seed=0, processes=processes, **options
     )
+
+
+def asking(strategy: str, processes: Processes) -> list[dict]:
+    """A training whose masks ask the model that learns."""
+    model = small("mae", SHAPE)
+    masks = masks_of(model, strategy, 0.5, SHAPE.patch, 0, "float32", processes)
+    return train(model, images(53), images(11, 1), masks, RECIPE, seed=0, processes=processes)
 
 
 def continued(place: Path, processes: Processes) -> list[dict]:
@@ -95,6 +103,8 @@ def main(out: Path) -> None:
             found[name] = training(name, processes)
             found[f"{name}, again"] = training(name, processes)
             found[f"{name}, accumulated"] = training(name, processes, accumulate=3)
+        for strategy in ASKING:
+            found[f"{strategy} masks"] = asking(strategy, processes)
         for last_batch in ("keep", "drop"):
             found[last_batch] = reading(last_batch, processes)
         if (out / "states").exists():

@@ -70,6 +70,13 @@ def test_processes_and_parts_of_a_batch_do_not_change_the_curve(runs, name, coun
     assert curves(several[f"{name}, accumulated"]) == pytest.approx(curves(one[name]), rel=1e-4)
 
 
+@pytest.mark.parametrize("strategy", parallel_runs.ASKING)
+@pytest.mark.parametrize("count", [2, 3])
+def test_masks_that_ask_the_model_are_those_of_one_process(runs, strategy, count):
+    one, several = (curves(runs[n][f"{strategy} masks"]) for n in (1, count))
+    assert several == pytest.approx(one, rel=1e-4) and len(one) >= 12
+
+
 @pytest.mark.parametrize("name", TRAINED)
 @pytest.mark.parametrize("count", [2, 3])
 def test_several_processes_equal_themselves_bit_for_bit(runs, name, count):

@@ -63,7 +63,7 @@ def attention_hint(batch, grid, hidden, generator, scores=None, progress=None):
 def hard_patches(batch, grid, hidden, generator, scores=None, progress=None):
     """Random patches, of which a share that grows from none to half is what a model fills worst.
 
-    HPM, Wang et al. 2023 (arXiv 2304.05919), section 3.3: from easy to hard. There the loss is
+    HPM, Wang et al. 2023 (arXiv 2304.05919), section 3: from easy to hard. There the loss is
     predicted by a head that learns to; here it is measured, while each patch is hidden.
     """
     share = HARDEST * (1.0 if progress is None else progress)
