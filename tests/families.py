@@ -24,6 +24,8 @@ SMALL = {
     "mae_tokens": VIT,
     "mae_visible": VIT,
     "mae_cross": VIT | {"predict_share": 0.5},
+    "mae_frequencies": VIT | {"radius": 0.2},
+    "mae_components": VIT | {"components": 12},
 }
 TRAINED = [name for name, family in MODELS.items() if family.trained]
 
@@ -32,7 +34,12 @@ def small(name: str, shape: Shape, *, deviation: float = 0.3, **options) -> nn.M
     """A small model of a family for pixels of some deviation; what is fitted has not been."""
     mean = torch.full((shape.channels,), 0.5)
     std = torch.full((shape.channels,), deviation)
-    return build(name, SMALL.get(name, {}) | options, shape, mean, std, stream(0, "w"))
+    model = build(name, SMALL.get(name, {}) | options, shape, mean, std, stream(0, "w"))
+    if MODELS[name].trained:
+        size = (30, shape.channels, shape.height, shape.width)
+        seen = torch.randint(0, 256, size, dtype=torch.uint8, generator=stream(0, "prepare"))
+        model.prepare(seen)
+    return model
 
 
 def ready(name: str, shape: Shape, images: torch.Tensor, **options) -> nn.Module:

@@ -14,8 +14,10 @@ from lib.streams import stream
 
 DRAWING = [name for name, family in MODELS.items() if hasattr(family.module, "reconstruct")]
 FEATURED = [name for name, family in MODELS.items() if hasattr(family.module, "embed")]
-# Families with a choice of which pixels count; the others count hidden and visible ones.
-REGIONS = [name for name in TRAINED if name != "mae_visible"]
+# Families with a choice of which pixels count; of the others one counts hidden and visible ones, and
+# some hide no patches.
+PATCHES = [name for name in TRAINED if MODELS[name].module.hides_patches]
+REGIONS = [name for name in PATCHES if name != "mae_visible"]
 
 
 @pytest.mark.parametrize("name", DRAWING)

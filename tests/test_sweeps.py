@@ -65,8 +65,7 @@ def test_committed_sweeps_can_be_planned(name):
 def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
     """So that their rows belong in one table."""
     arms = ("mask_ratio", "mask_ratios", "ways")
-    asked = {name: sweep.read(name) for name in COMMITTED if name.startswith("masks")}
-    assert set(asked) == {"masks", "masks-half", "masks-control"}
+    asked = {name: sweep.read(name) for name in ("masks", "masks-half", "masks-control")}
     same = [
         {name: value for name, value in one.parameters.items() if name not in arms}
         for one in asked.values()

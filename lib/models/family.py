@@ -21,7 +21,7 @@ from torch import Generator, Tensor, nn
 from lib.config import Config, unknown
 from lib.pixels import PixelSpace, Shape
 from lib.register import Register
-from lib.shapes import Loss, Mask, Pixels
+from lib.shapes import Bytes, Loss, Mask, Pixels
 from lib.streams import stream
 
 
@@ -78,6 +78,14 @@ class Group:
 
 class Model(nn.Module):
     """What is trained: by default one loss and one group of all parameters."""
+
+    hides_patches = True  # whether it is trained under masks of patches
+
+    def prepare(self, images: Bytes) -> None:
+        """Learn from the training images what the training itself needs; most need nothing.
+
+        Before the model goes to its device.
+        """
 
     def loss(self, images: Pixels, mask: Mask) -> Loss:
         raise NotImplementedError

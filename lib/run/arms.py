@@ -30,10 +30,14 @@ Arms = dict[str, Experiment]
 def families(p: Parameters) -> Arms:
     """Each model that the notebook trains, under each of its ratios and strategies.
 
-    A ratio of 0 is the control: nothing hidden, whatever the strategy.
+    A ratio of 0 is the control: nothing hidden, whatever the strategy. A model that hides something
+    else than patches is trained once.
     """
     found = {}
     for model in p.models:
+        if not MODELS[model].module.hides_patches:
+            found[MODELS[model].label] = p.experiment(model, mask_ratio=0.0)
+            continue
         for ratio in p.mask_ratios:
             if ratio == 0:
                 found[f"{MODELS[model].label}, not masked"] = p.experiment(model, **NOT_MASKED)

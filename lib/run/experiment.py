@@ -278,6 +278,7 @@ def trained(
     if not experiment.family.trained:
         model.fit(unit_range(splits["train"].images))
         return model.to(device), Found()
+    model.prepare(splits["train"].images)
     model.to(device)
     masks = masks_of(
         model,

@@ -320,7 +320,8 @@ def wrong_options(parameters: Parameters, model: str) -> list[str]:
 def trial(parameters: Parameters, model: str) -> Experiment:
     """An experiment of a model, without looking at any data."""
     size = parameters.values["patch_size"]
-    return parameters.experiment(model, patch_size=1 if size is None else size)
+    unmasked = {} if MODELS[model].module.hides_patches else {"mask_ratio": 0.0}
+    return parameters.experiment(model, patch_size=1 if size is None else size, **unmasked)
 
 
 def wrong_execution(parameters: Parameters) -> list[str]:

@@ -72,11 +72,16 @@ class Experiment(Config):
                     f"strategy {name!r} is not defined at ratio {ratio}: it is for {defined}"
                 )
         if self.trains and self.mask_ratio:
-            self.check_asked()
+            self.check_masked()
         return self
 
-    def check_asked(self) -> None:
-        """Raises ValueError where the strategy asks the model for what it has not."""
+    def check_masked(self) -> None:
+        """Raises ValueError for a model that is not masked by patches, or not by this strategy."""
+        if not self.family.module.hides_patches:
+            raise ValueError(
+                f"mask_ratio = {self.mask_ratio:g}: {self.model!r} hides no patches, but what "
+                "it says itself; in its training mask_ratio must be 0"
+            )
         asked = STRATEGIES[self.strategy].looks_at
         if asked == "attention" and not hasattr(self.family.module, "attention"):
             raise ValueError(
