@@ -45,6 +45,14 @@ def reasons(record: records.Record) -> list[str]:
     return found or ["its key was made in another way"]
 
 
+def reasons_of(file: Path) -> list[str]:
+    """Of a record's file; one that is damaged, or was written otherwise, is a reason itself."""
+    try:
+        return reasons(records.read(file))
+    except records.DamagedRecord as error:
+        return [str(error).splitlines()[0]]
+
+
 def folders() -> list[Path]:
     """Where records that are kept lie: published ones and those of sweeps."""
     published = [REPORTS / "results" / scale for scale in ("standard", "full")]
@@ -56,7 +64,7 @@ def main(arguments: list[str]) -> int:
     files = [file for folder in asked for file in sorted(folder.rglob("*.json"))]
     stale = 0
     for file in files:
-        why = reasons(records.read(file))
+        why = reasons_of(file)
         if why:
             stale += 1
             name = file.relative_to(ROOT) if file.is_relative_to(ROOT) else file
