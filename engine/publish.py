@@ -16,7 +16,9 @@ from typing import Any
 
 import pandas as pd
 
+from lib.evaluate import JUDGED_ON
 from lib.files import REPORTS, ROOT, write_text
+from lib.masks import parse_mask
 from lib.models.family import MODELS
 from lib.run import records, stale
 from lib.run.records import Record
@@ -137,10 +139,22 @@ def told_apart(table: pd.DataFrame) -> pd.DataFrame:
     if table.empty:
         return table
     labels = table["training"].copy()
-    for _, part in table.groupby(["data", "training", "epochs"]):
+    judged_on = table["configuration"].map(test_masks)  # no table shows two sets of them
+    for _, part in table.groupby(["data", "training", "epochs", judged_on]):
         for text, differing in differences(list(part["configuration"].unique())).items():
             labels[part.index[part["configuration"] == text]] += differing
     return table.assign(training=labels)
+
+
+def test_masks(configuration: str) -> tuple[str, ...]:
+    """On which masks a configuration was judged."""
+    return tuple(json.loads(configuration)["test_masks"])
+
+
+def judged_as_usual(configuration: str) -> bool:
+    """Whether on the masks of the larger runs, and not on those of a sweep of masks or ratios."""
+    masks = [parse_mask(name) for name in test_masks(configuration)]
+    return {name for name, _ in masks} <= {*JUDGED_ON} and len({ratio for _, ratio in masks}) < 2
 
 
 def differences(texts: list[str]) -> dict[str, str]:
@@ -173,6 +187,7 @@ def views() -> dict[str, pd.DataFrame]:
     published = read_table()
     if published.empty:
         return {}
+    published = published[published["configuration"].map(judged_as_usual)]
     shown = {FAMILIES: view(published[published["strategy"] == "random"], FILLED)}
     transformers = published[published["model"] == "mae"]
     if transformers["strategy"].nunique() > 1:

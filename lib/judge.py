@@ -4,7 +4,9 @@ Some strategies hide what a model attends to, or what it fills badly. In a train
 model that learns (lib/teacher.py, lib/adversary.py). In tests they ask the judge, the model that
 comes with the code (lib/weights/imagenette-mae): it is frozen, so the masks on which models are
 judged never depend on the model that is judged. It sees any image at its own size and in colour,
-and works in float64, so that no rounding decides between two patches.
+and works in float64, so that no rounding decides between two patches. It is a masked autoencoder
+itself, trained under random masks, so what it finds hard is hard for one of its kind; and nothing
+taught its [CLS] where to look, as DINO's loss teaches the teacher of AttMask.
 """
 
 import functools
@@ -24,7 +26,8 @@ from lib.streams import stream
 VERSION = 1  # raise it when the judge says otherwise: records of masks that ask it are then stale
 NAME = "imagenette-mae"
 RATIO = 0.75  # of the patches that are hidden when a model's errors are measured
-REMEMBERED = 16  # batches of images whose scores are kept
+LOOKS = 4  # pairs of passes of the judge: errors of a single one depend on its places
+REMEMBERED = 256  # batches of images whose scores are kept
 SAID: dict[tuple, Scores] = {}
 
 
@@ -38,25 +41,32 @@ def attention_of(model: nn.Module, images: Pixels) -> Scores:
 
 
 @torch.no_grad()
-def error_of(model: nn.Module, images: Pixels, noise: Float[Tensor, "batch tokens"]) -> Scores:
-    """How badly a model fills each patch: the mean squared error while it is hidden.
+def error_of(
+    model: nn.Module, images: Pixels, noise: Float[Tensor, "looks batch tokens"]
+) -> Scores:
+    """How badly a model fills each patch: the mean squared error, in pixels, while it is hidden.
 
-    Every patch is hidden at least once in two passes, which see different quarters.
+    Each look is two passes, which see different quarters, so that every patch is hidden at least
+    once.
 
-    noise   whose order says which patches are seen
+    noise   of each look, whose order says which patches are seen
     """
-    order = noise.argsort(dim=1)
-    hidden = hidden_count(noise.shape[1], RATIO)
-    hidden = min(hidden, noise.shape[1] - 1)
-    masks = [hide_in_order(order, hidden), hide_in_order(order.flip(1), hidden)]
-    errors = torch.stack([error_under(model, images, mask.to(images.device)) for mask in masks])
-    times = torch.stack(masks).sum(dim=0).to(images.device)
-    return errors.sum(dim=0) / times
+    tokens = noise.shape[2]
+    hidden = min(hidden_count(tokens, RATIO), tokens - 1)
+    masks = [
+        hide_in_order(order, hidden).to(images.device)
+        for look in noise.argsort(dim=2)
+        for order in (look, look.flip(1))
+    ]
+    errors = torch.stack([error_under(model, images, mask) for mask in masks])
+    return errors.sum(dim=0) / torch.stack(masks).sum(dim=0)
 
 
 @torch.no_grad()
 def error_under(model: nn.Module, images: Pixels, mask: Mask) -> Scores:
     """The mean squared error of each hidden patch of a model's completion; 0 where it is seen."""
+    if not len(images):  # the share of a process in a small last batch
+        return torch.zeros(mask.shape, device=images.device)
     wrong = (model.reconstruct(images, mask) - images).square()
     return patchify(wrong, model.space.shape.patch).mean(dim=2) * mask
 
@@ -74,8 +84,8 @@ def error(images: Pixels, patch: Size) -> Scores:
 def error_at_fixed_places(model: nn.Module, images: Pixels) -> Scores:
     """`error_of`, the same places seen in every image."""
     tokens = model.space.grid[0] * model.space.grid[1]
-    noise = torch.rand(1, tokens, generator=stream(0, "judge"))
-    return error_of(model, images, noise.expand(len(images), -1))
+    noise = torch.rand(LOOKS, 1, tokens, generator=stream(0, "judge"))
+    return error_of(model, images, noise.expand(-1, len(images), -1))
 
 
 def judged(asked: Callable[[nn.Module, Pixels], Scores], images: Pixels, patch: Size) -> Scores:

@@ -1,8 +1,9 @@
 """What tells patches apart: by these scores informed strategies choose.
 
-Some are of the image alone, some of what the frozen judge makes of it, so that all models see
-the same masks. To add one, write a function of images [0, 1] and add it to `SCORES`; a strategy
-names it as `looks_at`. Those in `OF_A_MODEL` come from the model that learns in its training.
+Some are of the image alone, some of what the frozen judge makes of it, so that all models are
+tested under the same masks. To add one, write a function of images [0, 1] and add it to `SCORES`;
+a strategy names it as `looks_at`. Those in `OF_A_MODEL` come from the model that learns in its
+training.
 """
 
 from collections.abc import Callable

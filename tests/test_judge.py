@@ -44,7 +44,17 @@ def test_an_error_is_that_of_a_hidden_patch(name):
             by_hand[image][patch].append(float(wrong[image, patch]))
     assert all(len(errors) in (1, 2) for row in by_hand for errors in row), "each is hidden"
     expected = [sum(errors) / len(errors) for row in by_hand for errors in row]
-    assert error_of(model, images, noise).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+    found = error_of(model, images, noise[None])
+    assert found.flatten().tolist() == pytest.approx(expected, rel=1e-5)
+    twice = error_of(model, images, torch.stack([noise, noise]))
+    torch.testing.assert_close(twice, found)
+    assert not torch.allclose(error_of(model, images, torch.stack([noise, noise.flip(1)])), found)
+
+
+def test_where_there_is_no_image_there_is_no_error():
+    """The share of a process in a last batch that is smaller than the number of processes."""
+    found = error_of(small("mae", SHAPE), pictures(0), torch.zeros(1, 0, 16))
+    assert found.shape == (0, 16)
 
 
 def test_nothing_is_wrong_with_what_is_seen():

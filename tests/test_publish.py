@@ -155,10 +155,22 @@ def test_every_row_shows_its_data_its_epochs_its_seeds_and_its_images():
 def test_strategies_are_compared_where_there_are_several(published, monkeypatch):
     assert publish.STRATEGIES not in publish.views(), "all of these are random"
     other = published[published["model"] == "mae"].assign(strategy="block")
-    other["configuration"] += " under block masks"
+    random, block = '"strategy": "random"', '"strategy": "block"'
+    other["configuration"] = other["configuration"].str.replace(random, block)
     monkeypatch.setattr(publish, "read_table", lambda: pd.concat([published, other]))
     shown = publish.views()[publish.STRATEGIES]
     assert set(shown["epochs"]) == {1, 2} and shown["training"].str.startswith("ViT-MAE").all()
+
+
+def test_sweeps_of_masks_and_ratios_stay_out_of_the_tables_on_pages(published, monkeypatch):
+    """Their records are judged on other masks: a table must not mix two sets of them."""
+    usual, other = published.copy(), published.assign(training="elsewhere")
+    for name in ('"rows@0.75"', '"random@0.5"'):
+        given = other["configuration"].str.replace('"test_masks": [', f'"test_masks": [{name}, ')
+        both = pd.concat([usual, other.assign(configuration=given)])
+        monkeypatch.setattr(publish, "read_table", lambda both=both: both)
+        shown = publish.views()[publish.FAMILIES]
+        assert len(shown) and "elsewhere" not in set(shown["training"])
 
 
 @pytest.mark.usefixtures("published")

@@ -1,18 +1,20 @@
 """Masks that ask the model that learns: the teacher follows it, the adversary plays against it."""
 
 import copy
+import math
 
 import pytest
 import torch
 from families import small
 
-from lib.adversary import Adversary
+from lib.adversary import SPREAD, Adversary
 from lib.feed import Processes
 from lib.judge import attention_of
 from lib.masking import STRATEGIES, draw
 from lib.masks import masks_of
 from lib.models.family import Model
 from lib.pixels import PixelSpace, Shape, unit_range
+from lib.run.settings import Experiment
 from lib.scores import OF_A_MODEL
 from lib.streams import stream
 from lib.teacher import MOMENTUM, Teacher
@@ -64,6 +66,54 @@ def test_a_teacher_follows_its_model_at_first_closely_then_slowly():
         expected = kept * before + (1 - kept) * weight
         torch.testing.assert_close(average, expected)
     assert not average.requires_grad and weight.requires_grad
+
+
+@pytest.mark.parametrize("looks_at", ["attention", "error"])
+def test_what_a_teacher_says_moves_with_its_model(looks_at):
+    model = small("mae", SHAPE)
+    moved, still = (Teacher(model, looks_at, 0, "float32") for _ in range(2))
+    before = scores(still, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=stream(5, "other")))
+    assert not torch.allclose(scores(moved, 1), before)
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_large_batches_are_asked_about_in_parts(name, monkeypatch):
+    images = unit_range(data(7))
+    whole, parts = (
+        masks_of(small("mae", SHAPE), name, 0.5, SHAPE.patch, 0, "float32") for _ in range(2)
+    )
+    expected = [whole(images, 0, 7, step, 0.5) for step in range(2)]
+    monkeypatch.setattr("lib.teacher.TOGETHER", 3)
+    monkeypatch.setattr("lib.adversary.TOGETHER", 3)
+    for step, mask in enumerate(expected):
+        assert torch.equal(parts(images, 0, 7, step, 0.5), mask)
+
+
+def test_who_has_no_attention_is_not_asked_for_it():
+    asked = {"dataset": "digits", "model": "autoencoder", "strategy": "attention_high"}
+    with pytest.raises(ValueError, match="'autoencoder' has none: take 'mae'"):
+        Experiment(**asked, recipe=Recipe(epochs=1))
+    assert Experiment(**asked).recipe.epochs == 0, "nothing is trained, nobody asked"
+    assert Experiment(**asked, recipe=Recipe(epochs=1), mask_ratio=0.0).trains
+
+
+def test_a_record_names_who_was_asked():
+    asked = {"dataset": "digits", "model": "mae", "test_masks": ("random@0.75",)}
+    trained = Recipe(epochs=1)
+    for strategy, named in (
+        ("random", set()),
+        ("edges", set()),
+        ("hardest", {"judge", "teacher"}),
+        ("attention_high", {"judge", "teacher"}),
+        ("adversarial", {"judge", "adversary"}),
+    ):
+        found = Experiment(**asked, strategy=strategy, recipe=trained).components()
+        assert found.keys() & {"judge", "teacher", "adversary"} == named
+    judged = Experiment(**asked | {"test_masks": ("hardest@0.75",)}, recipe=trained).components()
+    assert judged.keys() & {"judge", "teacher", "adversary"} == {"judge"}
 
 
 def test_masks_of_a_training_ask_its_own_model():
@@ -120,29 +170,38 @@ def test_rows_of_a_batch_are_masked_as_in_the_whole_of_it(name):
     assert torch.equal(torch.cat(parts), whole)
 
 
-class Fails(Model):
-    """Completes everything but one patch."""
+class FailsOnBright(Model):
+    """Completes dark patches and no bright ones."""
 
-    def __init__(self, patch):
+    def __init__(self):
         super().__init__()
         self.space = PixelSpace(SHAPE, torch.tensor([0.5]), torch.tensor([0.3]))
         self.nothing = torch.nn.Parameter(torch.zeros(1))
-        self.patch = patch
 
     def reconstruct(self, images, mask):
-        made = images.clone()
-        row, column = divmod(self.patch, 4)
-        made[:, :, 2 * row : 2 * row + 2, 2 * column : 2 * column + 2] += 0.5
-        return made
+        return images - 0.5 * (images > 0.5)
 
 
 def test_an_adversary_learns_to_hide_what_the_model_cannot_fill():
-    masks = masks_of(Fails(6), "adversarial", 0.5, SHAPE.patch, 0, "float32")
-    images = unit_range(data(32))
-    drawn = torch.stack([masks(images, 0, 32, step, 0.0) for step in range(80)]).float()
-    early, late = drawn[0].mean(dim=0), drawn[-10:].mean(dim=(0, 1))
-    assert early[6] < 0.8 and late[6] > 0.95
-    assert 0.2 < late[torch.arange(16) != 6].mean() < 0.5, "the rest stays with the lot"
+    """Three quarters are hidden: in the end the dark quarter of each image is what is seen."""
+    images = torch.rand(32, 16, generator=stream(0, "order")).argsort(dim=1) >= 4
+    bright = images.float()
+    pixels = bright.reshape(-1, 1, 4, 4).repeat_interleave(2, 2).repeat_interleave(2, 3)
+    masks = masks_of(FailsOnBright(), "adversarial", 0.75, SHAPE.patch, 0, "float32")
+    drawn = torch.stack([masks(pixels, 0, 32, step, 0.0) for step in range(150)]).float()
+    dark_seen = ((1 - drawn) * (1 - bright)).mean(dim=(1, 2)) * 4  # of the quarter that is seen
+    assert dark_seen[0] < 0.45 and dark_seen[-10:].mean() > 0.7
+
+
+def test_the_scores_of_an_adversary_have_a_fixed_spread_and_gumbel_noise():
+    images = unit_range(data(400))
+    adversary = Adversary(small("mae", SHAPE), 0, "float32", Processes())
+    said = adversary.network(images).detach()
+    torch.testing.assert_close(said.std(dim=1, correction=0), torch.full((400,), SPREAD))
+    noise = adversary.scores(images, 0, 400, 7) - said
+    assert float(noise.mean()) == pytest.approx(0.5772, abs=0.05)  # Euler's constant
+    assert float(noise.var()) == pytest.approx(math.pi**2 / 6, abs=0.1)
+    assert float((noise < 0).float().mean()) == pytest.approx(math.exp(-1), abs=0.02)
 
 
 def test_several_processes_teach_one_adversary():

@@ -64,6 +64,8 @@ def test_pictures_are_of_the_first_mask_of_its_own_and_of_the_next():
     asked = {"dataset": "digits", "model": "mae", "strategy": "block"}
     shown = Experiment(**asked, test_masks=masks).pictured
     assert shown == ("random@0.75", "block@0.5", "block@0.75", "grid@0.75")
+    half = Experiment(**asked, mask_ratio=0.5, test_masks=(*masks, "random@0.5")).pictured
+    assert half == ("random@0.75", "random@0.5", "block@0.5", "block@0.75")
     assert Experiment(**asked, test_masks=masks[:2]).pictured == masks[:2]
 
 

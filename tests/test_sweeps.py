@@ -66,6 +66,8 @@ def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
     """So that their rows belong in one table."""
     arms = ("mask_ratio", "mask_ratios", "ways")
     asked = {name: sweep.read(name) for name in ("masks", "masks-half", "masks-control")}
+    for one in asked.values():
+        one.parameters["experiment"]["test_masks"].sort()
     same = [
         {name: value for name, value in one.parameters.items() if name not in arms}
         for one in asked.values()

@@ -13,8 +13,8 @@ from lib.masking.registry import hide_highest, hide_in_order, strategy, uniform_
 from lib.shapes import Mask, Scores
 
 HARDEST = 0.5  # largest share of what is hidden that the hardest patches take, as in HPM
-HINT = 0.1  # share of all patches, the most attended, of which
-SHOWN = 0.5  # a share is shown
+HINT = 0.1  # the most attended share of all patches, among which hints are given
+SHOWN = 0.5  # share of these that is shown
 
 
 @strategy(looks_at="variance")
@@ -49,7 +49,8 @@ def attention_hint(batch, grid, hidden, generator, scores=None, progress=None):
     """The patches that a model attends to most, but for a few of the very first: AttMask's hint.
 
     Kakogeorgiou et al. 2022 (arXiv 2203.12719), section 3. Here half of the most attended tenth
-    is shown, by lot, and as many that are attended to less are hidden instead.
+    is shown, by lot, and as many that are attended to less are hidden instead, which the paper
+    does not do; it also leaves half of the images without a mask.
     """
     tokens = scores.shape[1]
     foremost = round(HINT * tokens)
@@ -79,7 +80,7 @@ def hardest(batch, grid, hidden, generator, scores=None, progress=None):
 
 @strategy(looks_at="adversary")
 def adversarial(batch, grid, hidden, generator, scores=None, progress=None):
-    """What a network hides that is trained to make the model fail, as ADIOS and AutoMAE do.
+    """What a network hides that is trained to make the model fail, after ADIOS.
 
     Shi et al. 2022 (arXiv 2201.13100); lib/adversary.py. In tests, where none has been trained,
     what the judge fills worst.

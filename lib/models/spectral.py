@@ -136,9 +136,13 @@ class ComponentMAE(SpectralMAE):
         yield "loss", self.loss_of(batch.images, batch.noise(self.lots))
 
     def loss(self, images: Pixels, mask: Mask) -> Loss:
-        """What validation watches: the same components hidden each time."""
-        lots = self.lots(len(images), stream(0, "watched")).to(images.device)
-        return self.loss_of(images, lots)
+        return self.watched(Batch(images, mask, len(images)))
+
+    def watched(self, batch: Batch) -> Loss:
+        """The same components hidden each time, an image's own."""
+        lots = self.lots(batch.whole, stream(0, "watched"))
+        own = lots[batch.first : batch.first + len(batch)]
+        return self.loss_of(batch.images, own.to(batch.images.device))
 
     def lots(self, count: int, generator: Generator) -> Float[Tensor, "batch components"]:
         """Whose order says which components are hidden first."""

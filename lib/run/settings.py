@@ -105,11 +105,17 @@ class Experiment(Config):
 
     @property
     def pictured(self) -> tuple[str, ...]:
-        """The test masks of its picture sheet: the first, those of its own strategy, the next."""
+        """The test masks of its picture sheet: the first, the random ones of its own ratio, those
+        of its own strategy, and the next.
+        """
+
+        def later(name: str) -> int:
+            if name == f"random@{self.mask_ratio:g}":
+                return 0
+            return 1 if parse_mask(name)[0] == self.strategy else 2
+
         first, *others = self.test_masks or ("none",)
-        own = [name for name in others if parse_mask(name)[0] == self.strategy]
-        rest = [name for name in others if name not in own]
-        return (first, *own, *rest)[:MOST_PICTURED]
+        return (first, *sorted(others, key=later))[:MOST_PICTURED]
 
     @property
     def ratios(self) -> list[tuple[str, float]]:
