@@ -64,7 +64,7 @@ def test_committed_sweeps_can_be_planned(name):
 
 def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
     """So that their rows belong in one table."""
-    arms = ("mask_ratio", "mask_ratios", "ways")
+    arms = ("mask_ratio", "mask_ratios")
     asked = {name: sweep.read(name) for name in ("masks", "masks-half", "masks-control")}
     for one in asked.values():
         one.parameters["experiment"]["test_masks"].sort()

@@ -14,16 +14,16 @@ from lib.run.settings import Experiment
 
 BASELINES = ("pca", "biharmonic", "mean_fill", "raw_pixels")
 NOT_MASKED = {"options": {"loss_on": "all"}, "mask_ratio": 0.0}  # the whole image in, and asked for
-WAYS = (
-    "masked",
-    "masked, frozen",
+MASKED = ("masked", "masked, frozen")  # ways to use few labels after masked pre-training,
+CONTROLS = (
     "not masked",
     "not masked, frozen",
     "scratch",
     "scratch, longer",
     "pixels, linear",
     "pixels, nearest",
-)  # to use few labels
+)  # and beside it
+WAYS = MASKED + CONTROLS
 Arms = dict[str, Experiment]
 
 
