@@ -1,9 +1,9 @@
 """How long masks take to draw: `python -m benchmarks.masking` (seconds).
 
 256 colour images of 14x14 patches of 4 pixels, at which some strategies look, the best of some
-rounds in which all take turns, on one thread. Those that ask a model cost what it costs and are left
-out. Given are milliseconds, and the ratio to random masks
-in the same run; written to reports/tables/masks.json.
+rounds in which all take turns, on one thread. Those that ask a model cost what it costs and are
+left out. Given are milliseconds, and the ratio to random masks in the same run; written to
+reports/tables/masks.json.
 """
 
 import time

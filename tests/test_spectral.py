@@ -70,6 +70,14 @@ def test_the_encoder_sees_nothing_of_what_is_hidden_and_all_of_the_rest(name, mo
     torch.testing.assert_close(visible_in_seen, visible, rtol=1e-3, atol=1e-4)
 
 
+def test_in_bf16_nothing_of_what_is_hidden_is_seen_either(monkeypatch):
+    model, images = small("mae_components", SHAPE), pictures()
+    choice = choices("mae_components", model)
+    with torch.autocast("cpu", torch.bfloat16):
+        seen = seen_by_encoder(model, images, choice, monkeypatch)
+    assert coefficients("mae_components", model, seen, choice)[0].abs().max() < 1e-4
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_the_loss_looks_at_what_is_hidden_alone(name, monkeypatch):
     model, images = small(name, SHAPE), pictures()
@@ -78,7 +86,7 @@ def test_the_loss_looks_at_what_is_hidden_alone(name, monkeypatch):
 
     def loss_if_predicted(guess):
         made = patchify(model.space.standardise(guess), SHAPE.patch)
-        monkeypatch.setattr(model, "decode", lambda latents: made)
+        monkeypatch.setattr(model, "predict", lambda pixels: made)
         return float(model.loss_of(images, choice))
 
     assert loss_if_predicted(images) == pytest.approx(0, abs=1e-4)
@@ -104,7 +112,7 @@ def test_nothing_predicted_of_the_hidden_components_misses_all_of_their_variance
     choice = model.lots(1, stream(0, "one")).expand(30, -1)
     seen = seen_by_encoder(model, images, choice, monkeypatch)
     made = patchify(model.space.standardise(seen), SHAPE.patch)
-    monkeypatch.setattr(model, "decode", lambda latents: made)
+    monkeypatch.setattr(model, "predict", lambda pixels: made)
     assert float(model.loss_of(images, choice)) == pytest.approx(29 / 30, rel=1e-3)
 
 

@@ -22,7 +22,8 @@ from torch import Generator, Tensor
 
 from lib.models.baselines import PCAConfig, PrincipalComponents
 from lib.models.family import Batch, family
-from lib.models.mae import MAEConfig, MaskedAutoencoder
+from lib.models.mae import MAEConfig
+from lib.models.variants import TokenMAE
 from lib.patches import patchify, unpatchify
 from lib.pixels import PixelSpace, unit_range
 from lib.shapes import Bytes, Loss, Mask, Patches, Pixels
@@ -37,14 +38,14 @@ class SpectralConfig(MAEConfig):
         return self
 
 
-class SpectralMAE(MaskedAutoencoder):
+class SpectralMAE(TokenMAE):
     """What both have in common: all tokens are encoded, and all are predicted."""
 
     hides_patches = False
 
     def __init__(self, config: SpectralConfig, space: PixelSpace, generator: Generator):
         super().__init__(config, space, generator)
-        self.mask_token = None  # there is no place without a token
+        self.mask_token = None  # what is hidden is blank in the image, and has no token
 
     def encode(
         self,
@@ -63,16 +64,10 @@ class SpectralMAE(MaskedAutoencoder):
         tokens = self.patch_embedding(patchify(pixels, self.patch)) + self.positions
         return self.encoder(self.with_cls(tokens), keep=keep)
 
-    def decode(
-        self,
-        latents: Float[Tensor, "batch all dim"],
-        mask: Mask | None = None,
-        only_hidden: bool = False,
-    ) -> Patches:
-        """Predicted patches, every one."""
-        x = self.decoder_embedding(latents)
-        x = torch.cat([x[:, :1], x[:, 1:] + self.decoder_positions], dim=1)
-        return self.head(self.decoder(x)[:, 1:])
+    def predict(self, pixels: Pixels) -> Patches:
+        """Every patch of the whole image, standardised, from the pixels that are seen."""
+        latents = self.encode_pixels(pixels)
+        return self.decode(latents, self.space.nothing_hidden(pixels)).float()
 
 
 class FrequenciesConfig(SpectralConfig):
@@ -105,7 +100,7 @@ class FrequencyMAE(SpectralMAE):
         hidden = self.low == low[:, None, None, None]  # batch 1 height width
         whole = torch.fft.fft2(pixels, norm="ortho")
         seen = torch.fft.ifft2(whole.masked_fill(hidden, 0), norm="ortho").real
-        predicted = self.decode(self.encode_pixels(seen)).float()
+        predicted = self.predict(seen)
         made = torch.fft.fft2(unpatchify(predicted, self.patch, self.grid), norm="ortho")
         distance = (made - whole).abs() * hidden
         return (distance.sum(dim=(1, 2, 3)) / hidden.sum(dim=(1, 2, 3)) / pixels.shape[1]).mean()
@@ -163,12 +158,19 @@ class ComponentMAE(SpectralMAE):
         hidden = self.hidden_components(lots).float()
         patches = patchify(images, self.patch)
         codes = self.codes(patches - self.centre) * hidden
-        seen = patches - torch.einsum("bk,tpk->btp", codes, self.axes)
+        seen = patches - self.image_of(codes)
         pixels = self.space.standardise(unpatchify(seen, self.patch, self.grid))
-        predicted = self.decode(self.encode_pixels(pixels)).float()
-        wrong = unpatchify(predicted - self.target(images), self.patch, self.grid)
-        missed = self.codes(patchify(wrong * self.space.std, self.patch)) * hidden
+        wrong = self.predict(pixels) - self.target(images)
+        wrong = unpatchify(wrong, self.patch, self.grid) * self.space.std  # in [0, 1] again
+        missed = self.codes(patchify(wrong, self.patch)) * hidden
         return (missed.square().sum(dim=1) / (hidden * self.variances).sum(dim=1)).mean()
 
     def codes(self, patches: Patches) -> Float[Tensor, "batch components"]:
-        return torch.einsum("btp,tpk->bk", patches, self.axes)
+        """In float32: in bf16 some of what is hidden would stay."""
+        with torch.autocast(patches.device.type, enabled=False):
+            return torch.einsum("btp,tpk->bk", patches, self.axes)
+
+    def image_of(self, codes: Float[Tensor, "batch components"]) -> Patches:
+        """The patches that codes stand for, without the centre."""
+        with torch.autocast(codes.device.type, enabled=False):
+            return torch.einsum("bk,tpk->btp", codes, self.axes)

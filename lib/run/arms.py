@@ -36,7 +36,7 @@ def families(p: Parameters) -> Arms:
     found = {}
     for model in p.models:
         if not MODELS[model].module.hides_patches:
-            found[MODELS[model].label] = p.experiment(model, mask_ratio=0.0)
+            found[MODELS[model].label] = p.experiment(model)
             continue
         for ratio in p.mask_ratios:
             if ratio == 0:

@@ -121,6 +121,8 @@ class Parameters:
         size = given["patch_size"]
         given["patch_size"] = self.quarter() if size is None else patch(size)
         given["model"] = model
+        if MODELS[model].trained and not MODELS[model].module.hides_patches:
+            given["mask_ratio"] = 0.0
         given["options"] = self.options(model) | (options or {})
         given["recipe"] = self.recipe(**self.own_recipe(model) | (recipe or {}))
         return Experiment(**given)
@@ -320,8 +322,7 @@ def wrong_options(parameters: Parameters, model: str) -> list[str]:
 def trial(parameters: Parameters, model: str) -> Experiment:
     """An experiment of a model, without looking at any data."""
     size = parameters.values["patch_size"]
-    unmasked = {} if MODELS[model].module.hides_patches else {"mask_ratio": 0.0}
-    return parameters.experiment(model, patch_size=1 if size is None else size, **unmasked)
+    return parameters.experiment(model, patch_size=1 if size is None else size)
 
 
 def wrong_execution(parameters: Parameters) -> list[str]:

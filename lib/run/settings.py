@@ -79,8 +79,8 @@ class Experiment(Config):
         """Raises ValueError for a model that is not masked by patches, or not by this strategy."""
         if not self.family.module.hides_patches:
             raise ValueError(
-                f"mask_ratio = {self.mask_ratio:g}: {self.model!r} hides no patches, but what "
-                "it says itself; in its training mask_ratio must be 0"
+                f"mask_ratio = {self.mask_ratio:g}: {self.model!r} hides no patches but something "
+                "else: give mask_ratio 0"
             )
         asked = STRATEGIES[self.strategy].looks_at
         if asked == "attention" and not hasattr(self.family.module, "attention"):
@@ -109,13 +109,13 @@ class Experiment(Config):
         of its own strategy, and the next.
         """
 
-        def later(name: str) -> int:
+        def kind(name: str) -> int:
             if name == f"random@{self.mask_ratio:g}":
                 return 0
             return 1 if parse_mask(name)[0] == self.strategy else 2
 
         first, *others = self.test_masks or ("none",)
-        return (first, *sorted(others, key=later))[:MOST_PICTURED]
+        return (first, *sorted(others, key=kind))[:MOST_PICTURED]
 
     @property
     def ratios(self) -> list[tuple[str, float]]:
