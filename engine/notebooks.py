@@ -35,7 +35,7 @@ def all_notebooks() -> list[Path]:
 def stamp_of(notebook: Path) -> Path:
     """The file that exists where a notebook's last success is up to date."""
     code = sorted((ROOT / "lib").rglob("*.py"))
-    tables = [REPORTS / "tables" / f"{scale}.csv" for scale in ("standard", "full")]
+    tables = [REPORTS / "tables" / f"{name}.csv" for name in ("standard", "full", "masks")]
     digest = hashlib.sha256()
     for file in [notebook, ROOT / "requirements.lock", *code, *tables]:
         digest.update(file.read_bytes() if file.exists() else b"")

@@ -1,8 +1,9 @@
 """Published tables from committed records: `python -m engine.publish`. Nothing here trains.
 
-It writes reports/tables/SCALE.csv (a row for each configuration, split and measure), what README
-shows of it between two markers, and the tables of docs/speed.md. Whoever adds runs of a larger
-scale runs it once and commits the result; a test holds what is committed to what this writes.
+It writes reports/tables/SCALE.csv (a row for each configuration, split and measure), masks.csv (a
+row for each run of the sweeps of masks, split and measure), what README shows of the former between
+two markers, and the tables of docs/speed.md. Whoever adds runs of a larger scale runs it once and
+commits the result; a test holds what is committed to what this writes.
 
 Three rules. A mean is taken over seeds and nothing else: two records belong together where
 everything but their seed is the same, their data included. Rows that differ in their data or
@@ -40,6 +41,7 @@ GAPS = {
     "block@0.75/psnr_hidden": "PSNR hidden, block gaps [dB]",
     "grid@0.75/psnr_hidden": "PSNR hidden, grid gaps [dB]",
 }
+OF_GAPS = ("psnr_hidden", "ssim_hidden")  # measures that are published of each kind of them
 # What identifies a row to a reader, in this order.
 ABOUT = ["data", "training", "epochs", "seeds", "images filled", "images probed"]
 
@@ -151,12 +153,6 @@ def test_masks(configuration: str) -> tuple[str, ...]:
     return tuple(json.loads(configuration)["test_masks"])
 
 
-def judged_as_usual(configuration: str) -> bool:
-    """Whether on the masks of the larger runs, and not on those of a sweep of masks or ratios."""
-    masks = [parse_mask(name) for name in test_masks(configuration)]
-    return {name for name, _ in masks} <= {*JUDGED_ON} and len({ratio for _, ratio in masks}) < 2
-
-
 def differences(texts: list[str]) -> dict[str, str]:
     """What of each configuration is not the same in all of them, in words."""
     settings = pd.json_normalize([json.loads(text) for text in texts]).map(json.dumps)
@@ -169,8 +165,40 @@ def differences(texts: list[str]) -> dict[str, str]:
 
 def table(scale: str) -> str:
     """The published table of a scale as CSV text; empty where there is no record."""
-    found = summary(current(scale))
-    return "" if found.empty else found.to_csv(index=False, lineterminator="\n")
+    return as_csv(summary([one for one in current(scale) if judged_as_usual(one)]))
+
+
+def as_csv(frame: pd.DataFrame) -> str:
+    return "" if frame.empty else frame.to_csv(index=False, lineterminator="\n")
+
+
+def judged_as_usual(record: Record) -> bool:
+    """Whether on the masks of the larger runs, and not on those of a sweep of masks or ratios."""
+    masks = [parse_mask(name) for name in record.parameters["test_masks"]]
+    return {name for name, _ in masks} <= {*JUDGED_ON} and len({ratio for _, ratio in masks}) < 2
+
+
+def masks_table() -> str:
+    """What the sweeps of masks and ratios found as CSV text; empty where there is no record."""
+    found = [one for one in current("standard") if not judged_as_usual(one)]
+    return as_csv(pd.DataFrame([row for record in found for row in masks_rows(record)]))
+
+
+def masks_rows(record: Record) -> list[dict[str, Any]]:
+    """The rows of one run: how it fills each kind of gaps, and what its features are worth."""
+    about = {"data": data_of(record), "training": trained_as(record)}
+    about |= {name: record.parameters[name] for name in ("strategy", "mask_ratio")}
+    about |= {"epochs": record.parameters["recipe"]["epochs"], "seed": record.parameters["seed"]}
+    rows = []
+    for split, measures in record.metrics.items():
+        for name, measure in measures.items():
+            gaps, _, what = name.rpartition("/")
+            if gaps and what not in OF_GAPS:
+                continue
+            value = None if measure.value is None else round(measure.value, 4)
+            found = {"split": split, "measure": name, "value": value, "n": measure.n}
+            rows.append(about | found | {"key": record.key})
+    return rows
 
 
 def read_table(scale: str = "standard") -> pd.DataFrame:
@@ -187,7 +215,6 @@ def views() -> dict[str, pd.DataFrame]:
     published = read_table()
     if published.empty:
         return {}
-    published = published[published["configuration"].map(judged_as_usual)]
     shown = {FAMILIES: view(published[published["strategy"] == "random"], FILLED)}
     transformers = published[published["model"] == "mae"]
     if transformers["strategy"].nunique() > 1:
@@ -301,6 +328,16 @@ def threads_table(found: dict[str, Any]) -> str:
     return titled(f"{title} ({machine})", pd.DataFrame(rows))
 
 
+def publish_table(name: str, text: str) -> list[str]:
+    """Write a table, or remove one of records that are no more; what was written."""
+    file = REPORTS / "tables" / f"{name}.csv"
+    if not text:
+        file.unlink(missing_ok=True)
+        return []
+    write_text(file, text)
+    return [f"reports/tables/{name}.csv"]
+
+
 def main() -> None:
     """Write the tables and bring the pages up to date; say what was left out."""
     wrote = []
@@ -308,13 +345,8 @@ def main() -> None:
         left = len(records.read_all(REPORTS / "results" / scale)) - len(current(scale))
         if left:
             print(f"{left} stale records of scale {scale} are left out: make stale says why")
-        file = REPORTS / "tables" / f"{scale}.csv"
-        text = table(scale)
-        if text:
-            write_text(file, text)
-            wrote.append(f"reports/tables/{scale}.csv")
-        else:
-            file.unlink(missing_ok=True)  # a table of records that are no more
+        wrote += publish_table(scale, table(scale))
+    wrote += publish_table("masks", masks_table())
     write_text(README, readme(README.read_text()))
     write_text(SPEED, speed(SPEED.read_text()))
     print("wrote", ", ".join(wrote) or "no table: there is no record to publish")

@@ -29,6 +29,7 @@ FIRST = (3e-4, 1e-3, 3e-3)  # of the ladder, tried in any case
 ARMS = ("masked", "not masked", "scratch")  # in the order of the parameter learning_rates
 SEED = 10  # the first of those tried
 SHARE = 0.1  # of the labels
+HARDLY_JUDGED = {"test_masks": ["random@0.75"], "probe": False}  # but fine-tuned, and no more
 
 
 def experiments(name: str, data: str, rate: float, seed: int = SEED) -> dict[str, Experiment]:
@@ -47,13 +48,19 @@ def parameters(name: str, data: str, rate: float) -> Parameters:
     notebook, given = declared(name)
     if not given.get("fine_tune"):
         raise SweepError(f"{name} does not fine-tune: give one with fine_tune")
-    given |= {"scale": "standard", "learning_rates": [rate] * len(ARMS)}
-    given |= {"fine_tune": given["fine_tune"] | {"shares": [SHARE]}}
-    several = "seeds" in given
-    given |= {"seeds": tried_seeds(given["seeds"])} if several else {"seed": SEED}
-    # In a folder that git ignores: what is kept of these runs is their table.
-    given["execution"] = {"data_root": data, "output": f"reports/sweeps/rates-{name}"}
-    return check(notebook, given)
+    changed = {
+        "scale": "standard",
+        "learning_rates": [rate] * len(ARMS),
+        "fine_tune": given["fine_tune"] | {"shares": [SHARE]},
+        "experiment": given.get("experiment", {}) | HARDLY_JUDGED,
+        # In a folder that git ignores: what is kept of these runs is their table.
+        "execution": {"data_root": data, "output": f"reports/sweeps/rates-{name}"},
+    }
+    if "seeds" in given:
+        changed["seeds"] = tried_seeds(given["seeds"])
+    else:
+        changed["seed"] = SEED
+    return check(notebook, given | changed)
 
 
 def tried_seeds(shown: list[int]) -> list[int]:

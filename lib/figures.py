@@ -55,6 +55,7 @@ SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too
 LARGE = 400_000  # bytes of a PNG beyond which JPEG is taken
 MANY = 4  # labels beyond which a legend would cover the curves
+CROWD = 12  # columns beyond which a heat map has small cells
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
 STYLE = {
     "font.size": 10,
@@ -68,6 +69,7 @@ STYLE = {
     "image.interpolation": "nearest",
 }
 
+Interval = tuple[float, float, float]  # value, half-width, half-width of the joint interval
 Bars = dict[str, tuple[float | None, float | None]]  # label -> (value, half-width or NaN)
 
 
@@ -316,18 +318,74 @@ def matrix(
     y: str,
     unit: str,
 ) -> Figure:
-    """A table as a heat map with its numbers written in."""
-    figure, axis = canvas(size=(1.3 * len(columns) + 2.2, 0.75 * len(rows) + 1.2))
+    """A table as a heat map with its numbers written in; small ones where there are many."""
+    many = len(columns) > CROWD
+    width, height, ink_size, digits = (0.42, 0.3, 6.5, 1) if many else (1.3, 0.75, 10, 2)
+    figure, axis = canvas(size=(width * len(columns) + 2.2, height * len(rows) + 1.2))
     drawn = axis.imshow(values, cmap="cividis", aspect="auto")
     middle = (np.nanmax(values) + np.nanmin(values)) / 2
     for (row, column), value in np.ndenumerate(values):
-        ink = "black" if value > middle else "white"
-        axis.text(column, row, f"{value:.2f}", ha="center", va="center", color=ink)
-    axis.set_xticks(range(len(columns)), columns)
+        ink = {"color": "black" if value > middle else "white", "fontsize": ink_size}
+        axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", **ink)
+    axis.set_xticks(range(len(columns)), columns, rotation=90 if many else 0)
     axis.set_yticks(range(len(rows)), rows)
     axis.set(xlabel=x, ylabel=y)
     axis.grid(visible=False)
     figure.colorbar(drawn, label=unit)
+    return figure
+
+
+def ranking(
+    panels: dict[str, dict[str, Interval]],
+    units: Sequence[str],
+    zero: str = "",
+) -> Figure:
+    """Values with their intervals, a row for each label in the order of the first panel.
+
+    panels   title -> label -> (value, half-width, half-width of the joint interval)
+    units    of the panels, in their order
+    zero     what a value of 0 stands for, marked by a line
+
+    Thick: a label's own interval; thin: one that all labels keep together; none for NaN.
+    """
+    labels = list(next(iter(panels.values())))
+    whole = (2.6 * len(panels) + 1.6, 0.24 * len(labels) + 1.2)
+    figure, axes = canvas(1, len(panels), whole, squeeze=False, sharey=True)
+    places = np.arange(len(labels))
+    for axis, (title, values), unit in zip(axes[0], panels.items(), units, strict=True):
+        if zero:
+            axis.axvline(0, color="#444444", linewidth=1)
+        rows = np.array([values.get(label, (np.nan,) * 3) for label in labels], dtype=float)
+        value, own, joint = rows.T
+        tint = {"color": "#0072B2", "fmt": "none"}
+        axis.errorbar(value, places, xerr=joint, elinewidth=1, **tint)
+        axis.errorbar(value, places, xerr=own, elinewidth=3, **tint)
+        axis.plot(value, places, "o", markersize=4, color="#0072B2", markeredgecolor="white")
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set_xlabel(f"{unit}, {zero} = 0" if zero else unit)
+    axes[0, 0].set_yticks(places, labels)
+    axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
+    return figure
+
+
+def named_points(
+    panels: dict[str, dict[str, tuple[float, float]]], x: str, units: Sequence[str]
+) -> Figure:
+    """Points side by side, each with its name beside it, over one horizontal axis.
+
+    panels   title -> name -> (horizontal, vertical)
+    units    of the panels' vertical axes, in their order
+    """
+    whole = (5.4 * len(panels), 5.0)
+    figure, axes = canvas(1, len(panels), whole, squeeze=False)
+    for axis, (title, points), unit in zip(axes[0], panels.items(), units, strict=True):
+        for name, place in points.items():
+            axis.plot(*place, "o", markersize=5, color="#0072B2")
+            beside = {"xytext": (5, 2), "textcoords": "offset points", "fontsize": 7}
+            axis.annotate(name, place, **beside)
+        axis.set_title(title, fontsize=10, loc="left")
+        axis.set(xlabel=x, ylabel=unit)
+        axis.margins(x=0.15)
     return figure
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from lib import evaluate, training
 from lib.data import registry
 from lib.data.registry import DataError
-from lib.run import experiment, records, states
+from lib.run import experiment, records, settings, states
 from lib.run.experiment import run
 from lib.run.settings import Execution, Experiment
 from lib.training import Recipe
@@ -110,6 +110,19 @@ def counted(monkeypatch) -> list:
 
     monkeypatch.setattr(training, "descend", counting)
     return steps
+
+
+def test_what_came_with_the_code_is_read_where_that_is_asked_for(where, tmp_path, monkeypatch):
+    """And by nobody else: who tests a training must not be handed an old result."""
+    monkeypatch.setattr(settings, "REPORTS", tmp_path / "out")
+    first = run(small(), where)
+    elsewhere = where.model_copy(update={"output": str(tmp_path / "elsewhere")})
+    trainings = counted(monkeypatch)
+    read = run(small(), elsewhere.model_copy(update={"published": True}), need_model=False)
+    assert read.record == first.record and not trainings
+    assert not elsewhere.results.exists(), "nothing is copied"
+    assert run(small(), elsewhere).record.metrics == first.record.metrics
+    assert trainings and len(list(elsewhere.results.glob("*.json"))) == 1
 
 
 @pytest.mark.parametrize("again", [{"rerun": True}, {"scale": "quick"}])

@@ -34,6 +34,15 @@ def bars():
     return figures.bars({"one": one, "two": {"a": (0.7, float("nan")), "b": (0.1, 0.2)}})
 
 
+def ranking():
+    one = {"a": (0.5, 0.1, 0.2), "b": (-0.5, float("nan"), float("nan"))}
+    return figures.ranking({"one": one, "two": {"a": (0.1, 0.1, 0.1)}}, ["dB", "share"], "random")
+
+
+def named_points():
+    return figures.named_points({"one": {"a": (1.0, 2.0), "b": (2.0, 1.0)}}, "x [unit]", ["dB"])
+
+
 def scatter():
     return figures.scatter(
         {"a": (torch.rand(9, 2), torch.arange(9)), "b": (torch.rand(9, 2), None)}
@@ -64,7 +73,8 @@ def curves():
     return figures.curves(tidy(), "accuracy", x="ratio", by="strategy")
 
 
-DRAWN = {made.__name__: made for made in (rows, lines, bars, scatter, matrix, maps, curves)}
+EVERY = (rows, lines, bars, scatter, matrix, maps, curves, ranking, named_points)
+DRAWN = {made.__name__: made for made in EVERY}
 
 
 @pytest.mark.parametrize("kind", DRAWN)
@@ -135,6 +145,29 @@ def test_curves_on_a_logarithmic_axis_stay_apart_and_near_their_place():
     first, second = (box.lines[0].get_xdata() for box in axis.containers)
     assert axis.get_xscale() == "log"
     assert np.allclose(second / first, second[0] / first[0]) and 1 < second[0] / first[0] < 1.1
+
+
+def test_a_ranking_shows_each_value_and_both_of_its_intervals():
+    left, right = ranking().axes
+    assert [text.get_text() for text in left.get_yticklabels()] == ["a", "b"]
+    (dots,) = [line for line in left.lines if line.get_marker() == "o"]
+    assert dots.get_xdata().tolist() == [0.5, -0.5]
+    reaches = []
+    for box in left.containers:
+        low, high = box.lines[2][0].get_segments()[0][:, 0]
+        reaches.append((low, high))
+    assert reaches == [pytest.approx((0.3, 0.7)), pytest.approx((0.4, 0.6))]
+    assert left.get_xlabel() == "dB, random = 0"
+    missing = next(line.get_xdata() for line in right.lines if line.get_marker() == "o")
+    assert missing[0] == 0.1 and np.isnan(missing[1]), "what a panel lacks is no dot"
+
+
+def test_a_crowded_heat_map_has_all_its_numbers_in_small():
+    values = np.arange(60.0).reshape(3, 20)
+    axis = figures.matrix(values, list("abc"), [str(i) for i in range(20)], "x", "y", "dB").axes[0]
+    assert len(axis.texts) == 60 and axis.texts[-1].get_text() == "59.0"
+    assert axis.texts[0].get_fontsize() < 8
+    assert axis.get_xticklabels()[0].get_rotation() == 90
 
 
 def test_curves_of_the_other_split_and_of_nothing():

@@ -148,6 +148,7 @@ WRONG = [
     ({"experiment": {"strategies": "x"}}, "experiment: .*'strategies', did you mean strategy"),
     ({"experiment": {"strategy": "blok"}}, "unknown masking strategy 'blok', did you mean block"),
     ({"experiment": {"test_masks": 3}}, r"experiment\.test_masks = 3"),
+    ({"experiment": {"test_masks": []}}, r"experiment\.test_masks = \[\]: .*at least 1"),
     ({"execution": {"output": "x" * 300}}, r"execution\.output = 'x+\.\.\.: cannot be written"),
     ({"execution": {"output": "a\0b"}}, r"execution\.output = 'a\\x00b': cannot be written"),
     ({"execution": {"output": "~nobody at all/x"}}, r"execution\.output = .*cannot be written"),
@@ -227,6 +228,10 @@ def test_values_reach_the_configurations_of_their_name():
     assert changed.patch == (4, 2)
     assert p.baseline("pca", patch_size=4).seed == 0
     assert p.baseline("pca", patch_size=4).recipe == Recipe(epochs=0)
+    hidden = {"test_masks": ["random@0.5"]}  # at other ratios of training, judged alike
+    half, most = (check("03_vit_mae", {"mask_ratio": r, "experiment": hidden}) for r in (0.5, 0.9))
+    keys = {one.baseline("pca", patch_size=4).key for one in (half, most)}
+    assert len(keys) == 1, "what is not trained is the same under any mask of training"
 
 
 def test_a_model_that_is_given_as_nothing_is_left_out():

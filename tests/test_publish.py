@@ -1,5 +1,6 @@
 """What is published is what the committed records say, and a mean is taken over seeds alone."""
 
+import io
 import json
 import math
 
@@ -24,6 +25,11 @@ PAGE = f"# A title\n\n{publish.START}\n\nold\n\n{publish.END}\n\nmore\n"
 def test_published_tables_are_those_of_the_committed_records(scale):
     file = REPORTS / "tables" / f"{scale}.csv"
     assert (file.read_text() if file.exists() else "") == publish.table(scale)
+
+
+def test_the_table_of_the_sweeps_of_masks_is_that_of_the_committed_records():
+    file = REPORTS / "tables" / "masks.csv"
+    assert (file.read_text() if file.exists() else "") == publish.masks_table()
 
 
 def test_the_readme_shows_the_published_tables():
@@ -162,15 +168,25 @@ def test_strategies_are_compared_where_there_are_several(published, monkeypatch)
     assert set(shown["epochs"]) == {1, 2} and shown["training"].str.startswith("ViT-MAE").all()
 
 
-def test_sweeps_of_masks_and_ratios_stay_out_of_the_tables_on_pages(published, monkeypatch):
+@pytest.mark.parametrize("mask", ["rows@0.75", "random@0.5"])
+def test_sweeps_of_masks_and_ratios_have_a_table_of_their_own(reports, monkeypatch, mask):
     """Their records are judged on other masks: a table must not mix two sets of them."""
-    usual, other = published.copy(), published.assign(training="elsewhere")
-    for name in ('"rows@0.75"', '"random@0.5"'):
-        given = other["configuration"].str.replace('"test_masks": [', f'"test_masks": [{name}, ')
-        both = pd.concat([usual, other.assign(configuration=given)])
-        monkeypatch.setattr(publish, "read_table", lambda both=both: both)
-        shown = publish.views()[publish.FAMILIES]
-        assert len(shown) and "elsewhere" not in set(shown["training"])
+    every = records.read_all(reports / "results" / "standard")
+    first = next(record for record in every if record.model.family == "mae")
+    judged = {"test_masks": [*first.parameters["test_masks"], mask]}
+    other = first.model_copy(update={"parameters": first.parameters | judged, "key": "f" * 16})
+    monkeypatch.setattr(publish, "current", lambda scale: every)
+    alone = publish.table("standard")
+    assert publish.masks_table() == ""
+    monkeypatch.setattr(publish, "current", lambda scale: [*every, other])
+    assert publish.table("standard") == alone
+    found = pd.read_csv(io.StringIO(publish.masks_table()), index_col="measure")
+    assert set(found["key"]) == {other.key} and set(found["split"]) == {"validation", "test"}
+    on_test = found[found["split"] == "test"]
+    assert {"block@0.75/ssim_hidden", "probe_accuracy"} <= set(on_test.index)
+    assert on_test.index.is_unique and "random@0.75/psnr_all" not in on_test.index
+    told = on_test.loc["random@0.75/psnr_hidden"]
+    assert told["value"] == pytest.approx(other.value("random@0.75/psnr_hidden"), abs=1e-4)
 
 
 @pytest.mark.usefixtures("published")

@@ -480,7 +480,8 @@ def finished(experiment: Experiment, execution: Execution) -> Run | None:
     """A finished run from disk, None where there is none to be trusted; a damaged one is named."""
     if not execution.keeps or execution.rerun:
         return None
-    file = records.find(execution.results, experiment.key)
+    found = [records.find(shelf, experiment.key) for shelf in execution.shelves]
+    file = next((file for file in found if file is not None), None)
     try:
         return reread(file, experiment, execution) if file else None
     except records.DamagedRecord as error:

@@ -39,6 +39,7 @@ from lib.training import Recipe
 DICTIONARIES = ("experiment", "recipe", "options", "execution", "fine_tune")
 SAID_BY_NOTEBOOK = [("execution", "notebook")]
 SAID_BY_NOTEBOOK += [("experiment", name) for name in ("model", "options", "recipe", "fine_tune")]
+OF_TRAINING = ("strategy", "mask_ratio", "recipe")  # fields of an experiment
 SHOWN = 200  # characters of a value that a message repeats
 
 
@@ -130,9 +131,10 @@ class Parameters:
     def baseline(
         self, model: str, options: dict[str, Any] | None = None, **changes: Any
     ) -> Experiment:
-        """An experiment that trains nothing: the same for every seed and recipe."""
+        """An experiment that trains nothing: the same for every seed, recipe and training mask."""
         asked = self.experiment(model, options, **{"seed": 0} | changes)
-        return asked.model_copy(update={"recipe": Recipe(epochs=0)})
+        untouched = {name: Experiment.model_fields[name].default for name in OF_TRAINING}
+        return asked.model_copy(update=untouched)
 
     @property
     def test_masks(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from lib import augment, finetune, masks, measures, training
 from lib.augment import AUGMENTATIONS
 from lib.config import Config, as_tuple, unknown
 from lib.data.registry import LARGEST, SMALLEST, find
-from lib.files import resolve
+from lib.files import REPORTS, resolve
 from lib.machine import MOST_THREADS, resolve_device, resolve_precision
 from lib.masking import STRATEGIES
 from lib.masks import parse_mask
@@ -29,7 +29,7 @@ LONGEST_NAME = 180  # bytes of a data set's name: a record's file, of at most 25
 MOST_PICTURED = 4  # test masks of which a record keeps pictures
 MOST_PROCESSES = max(64, os.cpu_count() or 1)  # beyond some, they take the machine's memory
 Side = Annotated[int, Field(ge=1)]  # in pixels
-TestMasks = Annotated[tuple[str, ...], BeforeValidator(as_tuple)]
+TestMasks = Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
 
 
 class Experiment(Config):
@@ -114,7 +114,7 @@ class Experiment(Config):
                 return 0
             return 1 if parse_mask(name)[0] == self.strategy else 2
 
-        first, *others = self.test_masks or ("none",)
+        first, *others = self.test_masks
         return (first, *sorted(others, key=kind))[:MOST_PICTURED]
 
     @property
@@ -226,6 +226,9 @@ class Execution(Config):
     accumulate: int = Field(1, ge=1)  # parts in which a process takes its share of a batch
     save_every: float = Field(60.0, ge=0)  # seconds between states: what a kill costs at most
     rerun: bool = False
+    published: bool = (
+        False  # whether finished runs are also read from those that came with the code
+    )
     progress: bool = True
 
     @property
@@ -236,6 +239,12 @@ class Execution(Config):
     @property
     def results(self) -> Path:
         return resolve(self.output) / "results" / self.scale
+
+    @property
+    def shelves(self) -> list[Path]:
+        """Where finished runs are looked for."""
+        came_with_the_code = REPORTS / "results" / self.scale
+        return [self.results, came_with_the_code] if self.published else [self.results]
 
     @property
     def figures(self) -> Path:
