@@ -19,7 +19,7 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the six notebooks on embedded images and build reports/index.html
+report: setup  ## run the seven notebooks on embedded images and build reports/index.html
 	@$(BIN)/python -m engine.snakemake
 
 demo: setup  ## complete your own picture with the committed model: make demo IMAGE=my.jpg

@@ -23,6 +23,15 @@ from lib.shapes import Bytes, Mask, Pixels
 
 # Strategies of the test masks beyond the quick scale; a longer list makes new records.
 JUDGED_ON = ("random", "block", "grid")
+# Test masks of the sweeps of masks, which ask for "every"; a longer list makes new records.
+AT_THREE_QUARTERS = (
+    *("random", "block", "grid", "uniform", "units", "poisson_disk", "visible_square", "blockwise"),
+    *("inverse_block", "multi_block", "rows", "columns", "centre", "border"),
+    *("red_noise", "blue_noise", "green_noise", "purple_noise", "busiest", "calmest", "edges"),
+    *("mixture", "attention_high", "attention_hint", "hard_patches", "hardest"),
+)
+AT_ONE_HALF = ("random", "checkerboard", "half")
+EVERY = (*(f"{n}@0.75" for n in AT_THREE_QUARTERS), *(f"{n}@0.5" for n in AT_ONE_HALF))
 # Of a table of images, what is no measure.
 PLACE = ["split", "mask", "image"]
 

@@ -12,9 +12,10 @@ from PIL import Image
 
 from engine import cells, sweep
 from lib.data import registry
+from lib.evaluate import EVERY
 from lib.files import replace_file
 from lib.masking import STRATEGIES
-from lib.run import experiment, parameters
+from lib.run import arms, experiment, parameters
 from lib.statistics import means
 
 COMMITTED = sorted(file.stem for file in sweep.SWEEPS.glob("*.yaml"))
@@ -66,18 +67,31 @@ def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
     """So that their rows belong in one table."""
     arms = ("mask_ratio", "mask_ratios")
     asked = {name: sweep.read(name) for name in ("masks", "masks-half", "masks-control")}
-    for one in asked.values():
-        one.parameters["experiment"]["test_masks"].sort()
     same = [
         {name: value for name, value in one.parameters.items() if name not in arms}
         for one in asked.values()
     ]
     assert all(one == same[0] for one in same) and len({str(a.seeds) for a in asked.values()}) == 1
-    judged = same[0]["experiment"]["test_masks"]
-    assert len(set(judged)) == len(judged)
+    assert same[0]["experiment"]["test_masks"] == "every"
     trained = {name for one in asked.values() for (name,) in one.axes.get("strategies", [])}
-    strangers = trained - {mask.split("@")[0] for mask in judged}
+    strangers = trained - {mask.split("@")[0] for mask in EVERY}
     assert strangers == {"growing", "adversarial"}, "whose test masks are random, and hardest"
+
+
+def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
+    """It has the budget in its own parameters, where a reader finds it."""
+    compared = parameters.check("07_masks_compared", {})
+    asked = sweep.read("masks")
+    assert set(compared.strategies) <= {name for (name,) in asked.axes["strategies"]}
+    assert set(compared.seeds) <= set(asked.seeds)
+    given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["block"], "seed": 1}
+    swept = parameters.check(asked.notebook, given)
+    (made,) = arms.families(swept).values()
+    assert compared.experiment(compared.model, strategy="block", seed=1).key == made.key
+    few = [arms.few_labels(p, "mae", 1, 0, "block", ["masked"]) for p in (swept, compared)]
+    assert few[0]["masked"].key == few[1]["masked"].key
+    both = zip(arms.baselines(swept).values(), arms.baselines(compared).values(), strict=True)
+    assert all(one.key == other.key for one, other in both)
 
 
 def test_the_example_is_three_by_three_by_two():

@@ -16,6 +16,7 @@ from lib import augment, finetune, masks, measures, training
 from lib.augment import AUGMENTATIONS
 from lib.config import Config, as_tuple, unknown
 from lib.data.registry import LARGEST, SMALLEST, find
+from lib.evaluate import EVERY
 from lib.files import REPORTS, resolve
 from lib.machine import MOST_THREADS, resolve_device, resolve_precision
 from lib.masking import STRATEGIES
@@ -29,7 +30,14 @@ LONGEST_NAME = 180  # bytes of a data set's name: a record's file, of at most 25
 MOST_PICTURED = 4  # test masks of which a record keeps pictures
 MOST_PROCESSES = max(64, os.cpu_count() or 1)  # beyond some, they take the machine's memory
 Side = Annotated[int, Field(ge=1)]  # in pixels
-TestMasks = Annotated[tuple[str, ...], BeforeValidator(as_tuple), Field(min_length=1)]
+
+
+def named_masks(value: Any) -> Any:
+    """Test masks as they are listed; "every" stands for those of the sweeps of masks."""
+    return EVERY if value == "every" else as_tuple(value)
+
+
+TestMasks = Annotated[tuple[str, ...], BeforeValidator(named_masks), Field(min_length=1)]
 
 
 class Experiment(Config):
