@@ -1,38 +1,50 @@
 """One self-contained page, reports/index.html, from what the notebooks have made.
 
 `python -m engine.report` writes it; `make report` has the notebooks run first (see report.smk).
-Figures with their captions and alt texts, tables from the records of the quick scale, published
-tables of larger runs, links to the executed notebooks and where the numbers come from. Nothing
-on the page refers to another site, and everything that is text is escaped. Exits with 1 where a
-notebook failed; its section says so, with the cell and the error.
+It tells the study: the answers of all notebooks; of each its question, its answer, its main
+picture, its claims and what they measured, its conclusion, and folded below them all figures and
+runs; the published tables of larger runs; the literature; where the numbers come from, with the
+records themselves. Nothing on the page refers to another site, everything that is text is escaped,
+and a policy in its head lets no script run but the page's own. It can be mailed: only the links to
+the executed notebooks need files beside it. Exits with 1 where a notebook failed; its section says
+so, with the cell and the error.
 """
 
 import base64
+import hashlib
 import json
+import math
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import nbformat
 import pandas as pd
 from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from engine import publish
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
+from engine.story import Story, references, story_of
 from lib.files import REPORTS, ROOT, write_text
 from lib.run import claims, records, tables
 from lib.run.records import Record
 
 TEMPLATES = Path(__file__).parent / "templates"
 PAGE = REPORTS / "index.html"
+LOCK = ROOT / "requirements.lock"
+HERO = "03-photographs"  # the figure that the page opens with
 
 
-def title_of(notebook: Path) -> str:
-    """The first heading of a notebook."""
-    first = nbformat.read(notebook, as_version=4).cells[0].source
-    return first.splitlines()[0].lstrip("# ")
+@dataclass(frozen=True)
+class Table:
+    """A table of the page."""
+
+    title: str
+    same: str  # what all of its rows share, in words
+    columns: list[str]
+    rows: list[tuple[str, list[Any]]]  # key of its record, empty for none; texts and numbers
 
 
 def figures_of(name: str) -> list[dict[str, str]]:
@@ -40,37 +52,67 @@ def figures_of(name: str) -> list[dict[str, str]]:
     folder = EXECUTED / name / "figures" / "quick"
     found = []
     for about in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
-        svg = about.with_suffix(".svg")
-        if svg.exists():
-            drawn = base64.b64encode(svg.read_bytes()).decode()
-            found.append(json.loads(about.read_text()) | {"svg": drawn})
+        drawn = drawing(about)
+        if drawn:
+            texts = json.loads(about.read_text())
+            found.append(texts | {"name": about.stem, "source": drawn})
     return found
 
 
-def tables_of(found: list[Record]) -> list[dict[str, str]]:
+def drawing(about: Path) -> str:
+    """A figure as a data address: a JPEG where there is one, of photographs, else the SVG."""
+    for suffix, kind in ((".jpg", "jpeg"), (".svg", "svg+xml")):
+        file = about.with_suffix(suffix)
+        if file.exists():
+            return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
+    return ""
+
+
+def tables_of(found: list[Record]) -> list[Table]:
     """A notebook's runs: one table for each test mask, a row a run. None of them is empty."""
     made = []
     for mask in sorted({mask for record in found for mask in masks_of(record)}):
-        rows = [row_of(record, mask) for record in found if mask in masks_of(record)]
-        frame = pd.DataFrame(rows).dropna(axis=1, how="all")
+        judged = sorted(
+            (record for record in found if mask in masks_of(record)),
+            key=lambda record: filled_best_first(record, mask),
+        )
+        frame = pd.DataFrame([row_of(record, mask) for record in judged]).dropna(axis=1, how="all")
         if mask == "none":
             title = "Whole test images, nothing hidden"
         else:
             title = f"Test images under {mask.replace('@', ' masks, ratio ')}"
-        made.append(shown(title, frame))
+        made.append(table_of(title, frame, [record.key for record in judged]))
     return made
 
 
-def claims_of(name: str) -> list[dict[str, str]]:
-    """What a notebook claimed, what it measured, and how much room is left."""
+def filled_best_first(record: Record, mask: str) -> float:
+    """By which a table's rows are ordered, before a reader orders them otherwise."""
+    found = record.metrics["test"]
+    measures = [found.get(f"{mask}/{what}") for what in ("psnr_hidden", "psnr_all")]
+    values = [one.value for one in measures if one is not None and one.value is not None]
+    return -values[0] if values else math.inf
+
+
+def table_of(title: str, frame: pd.DataFrame, keys: list[str] | None = None) -> Table:
+    """A frame for the page, what all rows share said once instead of in each.
+
+    The first column says what a row is, so it stays.
+    """
+    shared = [c for c in frame.columns[1:] if len(frame) > 1 and frame[c].nunique(False) == 1]
+    texts = [name for name in shared if not isinstance(frame[name].iloc[0], float)]
+    words = [f"{name}: {frame[name].iloc[0]}" for name in texts if frame[name].iloc[0] != ""]
+    shown = frame.drop(columns=texts)
+    rows = shown.astype(object).where(shown.notna(), "").to_numpy().tolist()
+    of_rows = zip(keys or [""] * len(rows), rows, strict=True)
+    return Table(title, "; ".join(words), [str(c) for c in shown], list(of_rows))
+
+
+def claims_of(name: str) -> list[dict[str, Any]]:
+    """What a notebook claimed, and what it measured."""
     file = claims.file_of(EXECUTED / name, "quick", name)
     if not file.exists():
         return []
-    made = json.loads(file.read_text())
-    frame = claims.table(made).reset_index()
-    frame.insert(1, "statement", [claim["statement"] for claim in made])
-    frame.insert(2, "holds", ["yes" if claim["holds"] else "NO" for claim in made])
-    return [shown("Claims", frame)]
+    return [claim | {"bounds": claims.bounds(claim)} for claim in json.loads(file.read_text())]
 
 
 def masks_of(record: Record) -> set[str]:
@@ -108,12 +150,6 @@ def describe(record: Record) -> str:
     return ", ".join(words)
 
 
-def shown(title: str, frame: pd.DataFrame) -> dict[str, str]:
-    """A table for the page; pandas escapes its text, so it goes in as it is."""
-    html = frame.to_html(index=False, na_rep="", float_format="{:.3g}".format, border=0)
-    return {"title": title, "html": Markup(html)}
-
-
 def write_html(notebook: Path) -> None:
     """The executed notebook as a page of its own."""
     template = str(TEMPLATES / "notebook.html.j2")
@@ -130,24 +166,67 @@ def page(outcomes: list[Outcome]) -> str:
         own = records.read_all(EXECUTED / notebook.stem / "results" / "quick")
         found += own
         parts.append(part(notebook, went, own))
-    published = [shown(title, frame) for title, frame in publish.views().items()]
-    environment = jinja2.Environment(loader=jinja2.FileSystemLoader(TEMPLATES), autoescape=True)
-    template = environment.get_template("page.html.j2")
-    return template.render(
-        parts=parts, published=published, count=len(found), **provenance_of(found)
+    opening = [one["main"] for one in parts if one["main"] and one["main"]["name"] == HERO]
+    published = [table_of(title, frame) for title, frame in publish.views().items()]
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    style, script = ((TEMPLATES / f"page.{kind}").read_text() for kind in ("css", "js"))
+    return environment.get_template("page.html.j2").render(
+        parts=parts,
+        hero=opening[0] if opening else None,
+        published=published,
+        references=references(),
+        records=embedded(found),
+        style=Markup(style),
+        script=Markup(script),
+        sums=[checksum(style), checksum(script)],
+        lock=hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16],
+        **provenance_of(found),
     )
 
 
 def part(notebook: Path, went: Outcome, own: list[Record]) -> dict[str, Any]:
     """The section of one notebook."""
+    told: Story = story_of(notebook)
+    drawn = figures_of(notebook.stem)
+    made = claims_of(notebook.stem)
     return {
         "name": notebook.stem,
-        "title": title_of(notebook),
+        "story": told,
         "seconds": went.seconds,
         "error": went.error,
-        "figures": figures_of(notebook.stem),
-        "tables": [*claims_of(notebook.stem), *tables_of(own)],
+        "main": next((figure for figure in drawn if figure["name"] == told.picture), None),
+        "figures": [figure for figure in drawn if figure["name"] != told.picture],
+        "claims": made,
+        "held": sum(claim["holds"] for claim in made),
+        "tables": tables_of(own),
     }
+
+
+def embedded(found: list[Record]) -> list[dict[str, str]]:
+    """Each record once, as text: what every number of a notebook's tables is traced to."""
+    once = {record.key: record for record in found}
+    return [
+        {"key": key, "what": describe(one), "text": one.model_dump_json(exclude={"history"})}
+        for key, one in sorted(once.items())
+    ]
+
+
+def number(value: Any) -> str:
+    """What a cell of a table shows."""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 2 else f"{value:.2f}"
+    return f"{value}"
+
+
+def checksum(text: str) -> str:
+    """By which a page's policy knows its own style and script."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
 def provenance_of(found: list[Record]) -> dict[str, Any]:

@@ -70,7 +70,8 @@ def make(place: Path) -> Path:
     """The code and a sweep called `tiny`, without notebooks."""
     for folder in CODE:
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(ROOT / "requirements.lock", place)
+    for name in ("requirements.lock", "REFERENCES.md"):
+        shutil.copy(ROOT / name, place)
     for folder in ("notebooks", "sweeps", "reports"):
         (place / folder).mkdir()
     write_sweep(place, SWEEP)

@@ -1,7 +1,11 @@
 """The default target: notebooks that run, one that fails, and the page of both."""
 
+import base64
+import hashlib
+import html
 import json
 import os
+import re
 import shutil
 
 import checkout
@@ -9,7 +13,10 @@ import pandas as pd
 import pytest
 
 from engine import notebooks, publish, report
-from lib.files import replace_file
+from engine.notebooks import Outcome
+from engine.story import html as html_of
+from engine.story import story_of
+from lib.files import NOTEBOOKS, replace_file
 from lib.run import records
 from lib.run.experiment import run
 from lib.run.settings import Execution, Experiment
@@ -65,9 +72,13 @@ def test_a_failed_notebook_does_not_stop_the_others_and_is_shown(place):
     assert checkout.command(place, "-m", "engine.report").returncode == 1, "the page alone too"
 
 
-def test_the_page_is_inert_and_self_contained(place):
+def test_the_page_runs_its_own_script_alone_and_is_self_contained(place):
     page = (place[0] / "reports" / "index.html").read_text()
-    assert "<script" not in page
+    scripts = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert scripts == [(report.TEMPLATES / "page.js").read_text()] and page.count("<script") == 1
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page)[1]
+    own = base64.b64encode(hashlib.sha256(scripts[0].encode()).digest()).decode()
+    assert "default-src 'none'" in policy and f"script-src 'sha256-{own}'" in html.unescape(policy)
     assert "&lt;script&gt;" in page
     assert 'alt="an &#34;alt&#34;"' in page
     assert "What is good &amp; &lt;i&gt;why" in page
@@ -126,13 +137,65 @@ def found(tmp_path_factory):
 def test_a_table_for_each_mask_says_what_each_row_is_of(found):
     made = report.tables_of(found)
     titles = ["Whole test images, nothing hidden", "Test images under random masks, ratio 0.75"]
-    assert [table["title"] for table in made] == titles
+    assert [table.title for table in made] == titles
     for table in made:
-        for text in ("data", "epochs", "images filled", "images probed", "digits, 60 training"):
-            assert text in table["html"]
-        assert table["html"].count("<tr") == 3, "a head and two rows: raw pixels fill no gaps"
-        for gap in ("NaN", "None", "&lt;NA&gt;"):
-            assert gap not in table["html"]
+        said = " ".join([table.same, *table.columns])
+        for text in (
+            "data: digits, 60 training",
+            "epochs: 0",
+            "images filled: 10",
+            "images probed",
+        ):
+            assert text in said
+        keys = [key for key, _ in table.rows]
+        assert len(keys) == 2, "raw pixels fill no gaps"
+        assert set(keys) <= {record.key for record in found}
+        assert all(len(values) == len(table.columns) for _, values in table.rows)
+
+
+def test_what_fills_gaps_best_stands_first_and_what_is_missing_is_empty(found):
+    table = report.tables_of(found)[1]
+    column = table.columns.index("PSNR hidden [dB]")
+    best, worst = (values[column] for _, values in table.rows)
+    assert best > worst
+    probe = table.columns.index("linear probe")
+    assert sorted(str(values[probe]) for _, values in table.rows)[0] == "", "of the mean image"
+
+
+def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
+    monkeypatch.setattr(
+        report, "all_notebooks", lambda: [NOTEBOOKS / "01_vanilla_autoencoder.ipynb"]
+    )
+    monkeypatch.setattr(records, "read_all", lambda folder: found)
+    page = report.page([Outcome("01_vanilla_autoencoder", 1.0, None)])
+    linked = set(re.findall(r'href="#record-(\w+)"', page))
+    assert linked == {record.key for record in found if record.images_sha256}
+    for record in found:
+        (text,) = re.findall(rf'id="record-{record.key}"><summary>.*?<pre>(.*?)</pre>', page)
+        told = json.loads(html.unescape(text))
+        assert told["metrics"]["test"] == json.loads(record.model_dump_json())["metrics"]["test"]
+
+
+def test_every_link_on_the_page_leads_to_something_on_it(monkeypatch):
+    """But those to executed notebooks, which lie beside it."""
+    books = sorted(NOTEBOOKS.glob("0*.ipynb"))
+    monkeypatch.setattr(report, "all_notebooks", lambda: books)
+    page = report.page([Outcome(book.stem, 1.0, None) for book in books])
+    links = set(re.findall(r'href="([^"]*)"', page))
+    beside = {f"notebooks/{book.stem}.html" for book in books}
+    there = {f"#{place}" for place in re.findall(r'id="([^"]*)"', page)}
+    assert beside <= links and links - beside <= there
+    assert any(link.startswith("#he2022") for link in links), "works are cited on the page"
+
+
+def test_the_page_tells_what_each_notebook_found(monkeypatch):
+    books = sorted(NOTEBOOKS.glob("0*.ipynb"))
+    monkeypatch.setattr(report, "all_notebooks", lambda: books)
+    page = report.page([Outcome(book.stem, 1.0, None) for book in books])
+    for book in books:
+        told = story_of(book)
+        assert told.question.endswith("?") and len(told.answer) > 60 and len(told.conclusion) > 60
+        assert page.count(told.answer) == 1 and told.conclusion in page
 
 
 def test_numbers_of_a_table_are_those_of_the_record(found):
@@ -146,6 +209,13 @@ def test_numbers_of_a_table_are_those_of_the_record(found):
 
 def test_no_run_gives_no_table():
     assert report.tables_of([]) == []
+
+
+def test_text_of_a_notebook_is_escaped_and_links_stay_on_the_page():
+    told = html_of("**A** <b>b</b> [x](04_y.ipynb) [z](../REFERENCES.md#he2022) [w](../README.md)")
+    assert "<strong>A</strong> &lt;b&gt;b&lt;/b&gt;" in told
+    assert '<a href="#04_y">x</a> <a href="#he2022">z</a> w' in told
+    assert "javascript" not in html_of("[a](javascript:alert(1)) ![b](javascript:alert(1))")
 
 
 def test_published_views_are_on_the_page_where_there_are_any(monkeypatch):

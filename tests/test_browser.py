@@ -1,0 +1,150 @@
+"""What a reader's browser makes of the page: at desktop and phone width, by day and by night.
+
+Chromium, driven by Playwright; where there is none these tests are skipped. Screenshots of what
+was tested lie in reports/screenshots, for people to look at.
+"""
+
+import shutil
+
+import pytest
+
+from engine import notebooks, report
+from lib import figures
+from lib.files import NOTEBOOKS, REPORTS
+from lib.run import records
+from lib.run.experiment import run
+from lib.run.settings import Execution, Experiment
+
+SCREENSHOTS = REPORTS / "screenshots"
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
+SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
+SERIOUS = ("serious", "critical")
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed (apt install chromium)"),
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright  # here: it costs each worker half a second
+
+    with sync_playwright() as started:
+        opened = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield opened
+        opened.close()
+
+
+@pytest.fixture(scope="module")
+def page_file(tmp_path_factory):
+    """The page of two notebooks as they are committed, with a figure and runs of their own."""
+    place = tmp_path_factory.mktemp("reports")
+    books = sorted(NOTEBOOKS.glob("0[13]*.ipynb"))
+    small = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe_images": 40}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("IPython.display.display", lambda shown: None)
+        patch.setattr(report, "EXECUTED", place / "notebooks")
+        patch.setattr(report, "all_notebooks", lambda: books)
+        for book in books:
+            own = Execution(output=str(place / "notebooks" / book.stem), progress=False, threads=1)
+            for model in ("mean_fill", "pca", "biharmonic", "raw_pixels"):
+                run(Experiment(model=model, **small), own)
+            drawn = figures.bars({"One": {"a": (0.5, 0.1), "b": (0.2, 0.1)}})
+            name = f"{book.stem[:2]}-bars"
+            figures.publish(drawn, name, "Two bars.", "Two bars that differ.", own.figures)
+        assert records.read_all(own.results)
+        page = place / "index.html"
+        page.write_text(report.page([notebooks.Outcome(one.stem, 1.0, None) for one in books]))
+    return page
+
+
+def opened(browser, file, size="desktop", scheme="light"):
+    """The page in a window, and what the browser said and asked for meanwhile."""
+    width, height = SIZES[size]
+    window = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+    told = []
+    window.on("console", lambda message: told.append(message.text))
+    window.on("pageerror", lambda error: told.append(str(error)))
+    window.on("request", lambda request: told.append(request.url))
+    window.goto(file.as_uri())
+    asked = [one for one in told if not one.startswith("data:") and one != file.as_uri()]
+    return window, asked
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, size, scheme):
+    """Nothing said on the console, nothing asked of the network, no finding of axe, all pictures
+    decoded, nothing that scrolls sideways but what is framed.
+    """
+    from axe_playwright_python.sync_playwright import Axe
+
+    window, said = opened(browser, page_file, size, scheme)
+    assert said == []
+    for folded in window.query_selector_all("section > details:not(.records) > summary"):
+        folded.click()
+    broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
+    assert window.evaluate(broken) == 0
+    assert window.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
+    found = Axe().run(window).response["violations"]
+    serious = {
+        f"{one['id']}: {one['nodes'][0]['html'][:200]}" for one in found if one["impact"] in SERIOUS
+    }
+    assert not serious
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    window.screenshot(path=SCREENSHOTS / f"page-{size}-{scheme}.png", full_page=True)
+    window.close()
+
+
+def test_a_table_sorts_by_the_heading_that_is_pressed(browser, page_file):
+    window, _ = opened(browser, page_file)
+    for folded in window.query_selector_all("section > details > summary"):
+        folded.click()
+    table = window.locator("table").first
+    headings = table.locator("thead th").all_inner_texts()
+    column = headings.index("SSIM all")
+    button = table.locator("thead button").nth(column)
+
+    def values():
+        return [
+            float(cell)
+            for cell in table.locator(f"tbody td:nth-child({column + 1})").all_inner_texts()
+        ]
+
+    button.click()
+    assert values() == sorted(values(), reverse=True) and len(values()) == 3
+    button.focus()
+    window.keyboard.press("Enter")
+    assert values() == sorted(values())
+    assert table.locator("thead th").nth(column).get_attribute("aria-sort") == "ascending"
+    window.close()
+
+
+def test_a_row_leads_to_its_record_and_unfolds_it(browser, page_file):
+    window, _ = opened(browser, page_file)
+    for folded in window.query_selector_all("section > details:not(.records) > summary"):
+        folded.click()
+    link = window.locator("tbody th a").first
+    target = window.locator(link.get_attribute("href"))
+    assert not target.locator("pre").is_visible()
+    link.click()
+    assert target.locator("pre").is_visible() and '"metrics"' in target.inner_text()
+    window.close()
+
+
+def test_everything_but_the_records_is_printed_and_no_figure_is_cut(browser, page_file, tmp_path):
+    window, _ = opened(browser, page_file)
+    window.emulate_media(media="print")
+    window.evaluate("dispatchEvent(new Event('beforeprint'))")
+    closed = window.evaluate(
+        "document.querySelectorAll('details:not(.records):not([open])').length"
+    )
+    assert closed == 0 and window.locator("table").first.is_visible()
+    printed = window.pdf(path=tmp_path / "page.pdf", format="A4")
+    assert printed[:4] == b"%PDF"
+    paper = 25.7 * 96 / 2.54  # height of what an A4 sheet holds between margins, in CSS pixels
+    tallest = window.evaluate("Math.max(...[...document.images].map(i => i.height))")
+    assert 0 < tallest < paper
+    window.close()
