@@ -255,8 +255,12 @@ def main() -> int:
         if copy.exists() and out_of_date(EXECUTED / f"{notebook.stem}.html", copy):
             write_html(notebook)
     write_text(PAGE, page(outcomes))
-    print("wrote", PAGE.relative_to(ROOT))
-    return int(any(went.error for went in outcomes))
+    failed = sum(went.error is not None for went in outcomes)
+    print(f"Notebooks done: {len(outcomes) - failed}, failed: {failed}.")
+    print(
+        f"The page is {PAGE.relative_to(ROOT)}: open it in a browser, it begins with the answers."
+    )
+    return int(failed > 0)
 
 
 if __name__ == "__main__":

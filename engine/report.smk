@@ -22,5 +22,6 @@ for NAME, STAMP in STAMPS.items():
             made=str(EXECUTED / NAME),
             given=json.dumps({"execution": {"output": str(EXECUTED / NAME)}}),
         shell:
-            "rm -rf {params.made:q} && " + GUARDED + " --limit 3600 --label {params.label:q} --"
+            "rm -rf {params.made:q} && " + GUARDED + " --limit 3600 --label {params.label:q}"
+            " --executed {params.executed:q} --"
             " {PAPERMILL:q} {params.notebook:q} {params.executed:q} {QUIET} -y {params.given:q}"

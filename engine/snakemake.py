@@ -3,7 +3,8 @@
 Snakemake's own lock outlives a killed engine and must be removed by hand. Here a folder of
 work is held by a lock that the system releases with the last process that holds it, so a
 second engine is refused while the first lives, and nothing has to be unlocked when it has
-died. Jobs that a killed engine left in a Slurm queue are cancelled before new ones are
+died. What Snakemake says of itself is left out on this machine: each run says when it begins and
+ends. Jobs that a killed engine left in a Slurm queue are cancelled before new ones are
 submitted: its jobs do not come back to it, and two of one cell would do the work twice.
 
 `python -m engine.snakemake` starts the default target, the report; `engine.sweep` starts sweeps.
@@ -22,11 +23,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NoReturn
 
+from engine.notebooks import all_notebooks, stamp_of
 from lib.files import REPORTS, ROOT
 
 ENGINE = ROOT / "engine"
 PROFILES = ENGINE / "profiles"
 SLURM = "slurm"
+LOCAL = "local"
+# Lines of Snakemake that tell a reader nothing: its set-up, and failures that a run told itself.
+JARGON = (
+    "^(Using profile|Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute [0-9]+ jobs"
+    "|RuleException|CalledProcessError|Command .*non-zero exit|Exiting because a job|$)"
+)
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that knows none
 
 
@@ -99,9 +107,18 @@ def start(
     if profile == SLURM and not only_looks(more):
         cancel_left(jobs_name(folder))
     words = command(folder, profile, config, more)
+    if profile == LOCAL:
+        leave_out(JARGON)
     os.set_inheritable(lock.fileno(), True)
     sys.stdout.flush()
     os.execv(words[0], words)
+
+
+def leave_out(pattern: str) -> None:
+    """Let what this process, or what it becomes, says on stderr pass through a filter."""
+    words = ["grep", "--line-buffered", "-v", "-E", pattern]
+    kept = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=sys.stderr)
+    os.dup2(kept.stdin.fileno(), sys.stderr.fileno())
 
 
 def command(folder: Path, profile: str, config: dict[str, str], more: list[str]) -> list[str]:
@@ -153,9 +170,11 @@ def cancel_left(name: str) -> None:
 def report() -> int:
     """Run the notebooks that are not up to date and write the page."""
     folder = REPORTS / "notebooks"
+    todo = [one for one in all_notebooks() if not stamp_of(one).exists()]
+    print(f"{len(todo)} of {len(all_notebooks())} notebooks are to be run here.", flush=True)
     try:
         with reserved(folder) as lock:
-            start(folder, "local", {}, [], lock)
+            start(folder, LOCAL, {}, [], lock)
     except Refused as error:
         print(error, file=sys.stderr)
         return 2

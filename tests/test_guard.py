@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from lib.files import ROOT
+from lib.run import guard
 
 PYTHON = sys.executable
 GUARD = str(ROOT / "lib" / "run" / "guard.py")
@@ -190,3 +191,32 @@ def test_threads_are_set_for_the_command(tmp_path):
         tmp_path, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])", threads=3
     ).wait()
     assert (tmp_path / "log").read_text() == "3\n"
+
+
+def test_who_waits_is_told_when_a_run_begins_how_far_it_is_and_when_it_ends(
+    tmp_path, monkeypatch, capsys
+):
+    cells = [
+        {"cell_type": "code", "metadata": {"papermill": {"status": s}}}
+        for s in ("completed", "running", "pending")
+    ]
+    book = tmp_path / "executed.ipynb"
+    book.write_text(json.dumps({"cells": [{"cell_type": "markdown", "metadata": {}}, *cells]}))
+    monkeypatch.setattr(guard, "FIRST_WORD", 0.2)
+    slow = [PYTHON, "-c", "import time; time.sleep(4)"]
+    asked = words(tmp_path, *slow)[2:]
+    options = guard.parse([f"--executed={book}", *asked])
+    process = subprocess.Popen(slow)
+    assert guard.wait(process, options, time.monotonic() + 60) is None
+    told = capsys.readouterr().out.splitlines()
+    assert told[0] == "a run: 0 s, 1 of 3 cells" and 3 <= len(told) <= 5, "0.2, 0.4, 0.8, 1.6, 3.2"
+    said = guarded(tmp_path, PYTHON, "-c", "pass").communicate()[0].splitlines()
+    assert said[0] == "a run: begun" and said[1].startswith("a run: done in")
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"cells": 3}', '{"cells": [3]}'])
+def test_a_notebook_that_is_being_written_is_no_matter(tmp_path, text):
+    book = tmp_path / "executed.ipynb"
+    assert guard.cells_done(book) == guard.cells_done(None) == ""
+    book.write_text(text)
+    assert guard.cells_done(book) == ""

@@ -26,6 +26,7 @@ def started(monkeypatch):
 
     def start(folder, profile, more=()):
         monkeypatch.setattr(snakemake.os, "execv", become)
+        monkeypatch.setattr(snakemake, "leave_out", lambda pattern: None)  # it is this process's
         with snakemake.reserved(folder) as lock, pytest.raises(Became) as became:
             snakemake.start(folder, profile, {"plan": "a b.json"}, list(more), lock)
         return became.value.args
@@ -147,3 +148,17 @@ def test_only_this_folders_jobs_are_cancelled(monkeypatch, tmp_path, capsys):
     snakemake.cancel_left(mine)
     assert calls[-1] == ["scancel", "--full", "11", "13"]
     assert "cancelling 2 Slurm jobs" in capsys.readouterr().out
+
+
+def test_what_snakemake_says_of_itself_is_left_out_and_what_went_wrong_is_not(tmp_path):
+    said = ["Building DAG of jobs...", "", "Execute 2 jobs...", "SyntaxError in file Snakefile:"]
+    code = f"""
+import os, sys
+from engine.snakemake import JARGON, leave_out
+leave_out(JARGON)
+words = [sys.executable, "-c", "import sys; print(*{said!r}, sep=chr(10), file=sys.stderr)"]
+os.execv(words[0], words)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0
+    assert done.stderr.splitlines() == ["SyntaxError in file Snakefile:"]

@@ -9,6 +9,9 @@ whether the time is up, and whether it was asked to stop; then it ends the comma
 descendant. Should the guard itself be killed, Linux kills the command (a parent-death signal),
 and a kernel ends by itself when papermill is gone.
 
+Who waits is told when a run begins and ends, and between, after half a minute, one, two and so on,
+how many cells of its notebook are done.
+
 A Jupyter client chooses ports for its kernel a moment before the kernel takes them, and
 another kernel may be quicker. Such a start has done nothing yet, so it is tried again.
 
@@ -35,6 +38,7 @@ LEDGER = "EXPERIMENT_LEDGER"  # the environment variable that names where record
 OUT_OF_TIME = 124
 ABANDONED = 143
 GRACE = 5.0  # seconds between asking and killing
+FIRST_WORD = 30.0  # seconds after which it is said how far a run is; then after twice as many
 STARTS = 3  # of a command whose kernel found its port taken
 PORT_TAKEN = ("Address already in use", "Kernel died before replying to kernel_info")
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -52,6 +56,7 @@ def command(
 def main(arguments: list[str]) -> int:
     options = parse(arguments)
     began = time.monotonic()
+    print(f"{options.label}: begun", flush=True)
     try:
         status, reason = attempt(options, began)
     except OSError as error:  # a full disk, a folder that cannot be written
@@ -71,6 +76,7 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--done", type=Path, required=True, help="the stamp of a success")
     parser.add_argument("--log", type=Path, required=True, help="where the output goes")
     parser.add_argument("--label", required=True, help="how the run is called in messages")
+    parser.add_argument("--executed", type=Path, help="the notebook that papermill writes")
     parser.add_argument(
         "--parent", type=int, default=os.getppid(), help="without which it must not run on"
     )
@@ -143,7 +149,11 @@ def wait(
     process: subprocess.Popen, options: argparse.Namespace, deadline: float
 ) -> tuple[int, str] | None:
     """Until the command has ended by itself (None), or why it must not go on."""
+    began, said = time.monotonic(), FIRST_WORD
     while process.poll() is None:
+        if time.monotonic() - began > said:
+            print(f"{options.label}: {said:.0f} s{cells_done(options.executed)}", flush=True)
+            said *= 2
         if os.getppid() != options.parent:
             return ABANDONED, "the engine that started it is gone"
         if time.monotonic() > deadline:
@@ -151,6 +161,21 @@ def wait(
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(0.5)
     return None
+
+
+def cells_done(executed: Path | None) -> str:
+    """How many cells of a notebook are done, in words; empty where that cannot be told."""
+    try:
+        cells = json.loads(executed.read_text())["cells"]
+        own = [cell["metadata"].get("papermill", {}) for cell in cells if is_code(cell)]
+    except (AttributeError, KeyError, OSError, TypeError, ValueError):  # none, or half written
+        return ""
+    done = sum(one.get("status") == "completed" for one in own)
+    return f", {done} of {len(own)} cells"
+
+
+def is_code(cell: dict) -> bool:
+    return cell["cell_type"] == "code"
 
 
 def outcome(returncode: int, log: Path) -> tuple[int, str]:
