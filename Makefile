@@ -8,11 +8,11 @@ PROFILE ?= local
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 7200 --nbval-kernel-startup-timeout 600
 
-.PHONY: help setup report demo sweep standard stale test unit notebooks lint format lab rerun publish soak steady bench clean
+.PHONY: help setup report demo sweep standard stale test test-browser unit notebooks lint format lab rerun publish soak steady bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 
@@ -35,6 +35,9 @@ stale: setup  ## which records the code of today would make otherwise, and why
 test: setup lint  ## everything CI checks
 	@$(PYTEST) $(NBVAL) notebooks tests
 
+test-browser: setup  ## every notebook in JupyterLab, and the page, in Chromium; pictures in reports/screenshots
+	@EVERY_NOTEBOOK=1 $(BIN)/python -m pytest tests/test_browser.py
+
 unit: setup  ## unit tests
 	@$(PYTEST) tests
 
@@ -47,8 +50,9 @@ lint: setup  ## style
 format: setup  ## mend style
 	@$(BIN)/ruff check --fix-only --quiet . ; $(BIN)/ruff format --quiet .
 
-lab: setup  ## JupyterLab
-	@$(BIN)/jupyter lab notebooks
+lab: setup  ## JupyterLab, which opens on the README; the notebooks are in notebooks/
+	@JUPYTER_CONFIG_PATH="$(CURDIR)/engine/lab" $(BIN)/jupyter lab --ip=127.0.0.1 \
+	--ServerApp.root_dir="$(CURDIR)" --LabApp.default_url=/lab/tree/README.md
 
 rerun: setup  ## refresh the notebooks' stored outputs, and the pictures on their first screens
 	@for notebook in $(NOTEBOOKS); do echo "$$notebook"; \

@@ -118,7 +118,7 @@ def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:
     return figure
 
 
-def mosaic(images: Pixels, columns: int) -> Float[Tensor, "channels height width"]:
+def mosaic(images: Pixels, columns: int) -> Float[Tensor, "channels all_rows all_columns"]:
     """Images side by side in one picture, row by row."""
     rows = [torch.cat(list(row), dim=2) for row in images.split(columns)]
     return torch.cat(rows, dim=1)

@@ -4,13 +4,19 @@ Chromium, driven by Playwright; where there is none these tests are skipped. Scr
 was tested lie in reports/screenshots, for people to look at.
 """
 
+import os
 import shutil
+import socket
+import subprocess
+import sys
+import time
 
+import nbformat
 import pytest
 
 from engine import notebooks, report
 from lib import figures
-from lib.files import NOTEBOOKS, REPORTS
+from lib.files import NOTEBOOKS, REPORTS, ROOT
 from lib.run import records
 from lib.run.experiment import run
 from lib.run.settings import Execution, Experiment
@@ -20,6 +26,9 @@ NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable"
 CHROMIUM = next((found for found in map(shutil.which, NAMES) if found), None)
 SIZES = {"desktop": (1280, 900), "phone": (390, 844)}
 SERIOUS = ("serious", "critical")
+# `make test` has one notebook run in JupyterLab, one that trains nothing; `make test-browser` all.
+EVERY = sorted(file.stem for file in NOTEBOOKS.glob("[0-9]*.ipynb"))
+IN_LAB = EVERY if os.environ.get("EVERY_NOTEBOOK") else ["07_masks_compared"]
 
 pytestmark = [
     pytest.mark.browser,
@@ -147,4 +156,88 @@ def test_everything_but_the_records_is_printed_and_no_figure_is_cut(browser, pag
     paper = 25.7 * 96 / 2.54  # height of what an A4 sheet holds between margins, in CSS pixels
     tallest = window.evaluate("Math.max(...[...document.images].map(i => i.height))")
     assert 0 < tallest < paper
+    window.close()
+
+
+# --- JupyterLab
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    """JupyterLab as `make lab` starts it, on copies of the notebooks: its address and folder."""
+    place = tmp_path_factory.mktemp("lab")
+    shutil.copytree(NOTEBOOKS, place / "notebooks")
+    shutil.copy(ROOT / "README.md", place)
+    own = {"HOME": str(place), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    own |= {"JUPYTER_CONFIG_PATH": str(ROOT / "engine" / "lab")}
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    words = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root", f"--port={port}"]
+    words += [f"--ServerApp.root_dir={place}", "--ServerApp.port_retries=0"]
+    words += ["--IdentityProvider.token=secret", "--LabApp.default_url=/lab/tree/README.md"]
+    log = place / "server.log"
+    with log.open("w") as told:
+        server = subprocess.Popen(words, env=os.environ | own, stdout=told, stderr=told, cwd=place)
+    try:
+        until(lambda: "is running at" in log.read_text(), log)
+        yield f"http://127.0.0.1:{port}", place
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def until(condition, log, patience=120):
+    end = time.monotonic() + patience
+    while not condition():
+        assert time.monotonic() < end, log.read_text()[-2000:]
+        time.sleep(0.2)
+
+
+def pictures(book) -> int:
+    """How many a notebook shows."""
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    kinds = [kind for output in outputs for kind in output.get("data", {})]
+    return sum(kind.startswith("image/") for kind in kinds)
+
+
+def errors(book) -> list[str]:
+    outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
+    return [output.evalue for output in outputs if output.output_type == "error"]
+
+
+def test_jupyterlab_opens_on_the_front_page_and_asks_nothing(browser, lab):
+    address, _ = lab
+    window = browser.new_page(viewport={"width": 1400, "height": 1000})
+    window.goto(f"{address}/?token=secret")
+    page = window.locator(".jp-RenderedMarkdown h1")
+    page.wait_for(timeout=120_000)
+    assert page.inner_text().startswith("Uncovering hidden patterns")
+    window.wait_for_timeout(3000)
+    assert window.locator(".jp-Dialog, .Toastify__toast").count() == 0
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    window.screenshot(path=SCREENSHOTS / "lab.png")
+    window.close()
+
+
+@pytest.mark.parametrize("name", IN_LAB)
+def test_run_all_ends_without_an_error_and_with_every_figure(browser, lab, name):
+    address, place = lab
+    window = browser.new_page(viewport={"width": 1400, "height": 1000})
+    window.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token=secret")
+    idle = window.get_by_text("Python 3 (ipykernel) | Idle")
+    idle.wait_for(timeout=120_000)
+    window.get_by_role("menuitem", name="Run", exact=True).click()
+    window.get_by_text("Run All Cells", exact=True).click()
+    window.get_by_text("Python 3 (ipykernel) | Busy").wait_for(timeout=60_000)
+    idle.wait_for(timeout=900_000)
+    copy = place / "notebooks" / f"{name}.ipynb"
+    before = copy.stat().st_mtime_ns
+    window.keyboard.press("Control+s")
+    until(lambda: copy.stat().st_mtime_ns > before, place / "server.log")
+    book, committed = nbformat.read(copy, 4), nbformat.read(NOTEBOOKS / copy.name, 4)
+    assert errors(book) == []
+    assert pictures(book) == pictures(committed) >= 4
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    window.screenshot(path=SCREENSHOTS / f"lab-{name}.png")
     window.close()

@@ -38,12 +38,13 @@ from lib.patches import grid_of
 from lib.pixels import Shape, channel_statistics, unit_range
 from lib.run import jobs, parallel, provenance, records, states
 from lib.run.guard import LEDGER
-from lib.run.progress import bar
+from lib.run.progress import Sample, shown
 from lib.run.settings import Execution, Experiment
 from lib.run.sheets import Sheet, packed, read_sheet, sheet_of
 from lib.streams import stream
 
 Splits = dict[str, Images]
+WATCHED = 8  # images on which a training is watched by who looks at it
 
 
 @dataclass(frozen=True)
@@ -290,8 +291,15 @@ def trained(
         processes,
     )
     saved = states_of(experiment, execution, splits, "")
-    label = f"{experiment.family.label}, {experiment.strategy} {experiment.mask_ratio:g}"
-    with watching(execution, f"{label}, seed {experiment.seed}", saved, processes) as watch:
+    hidden = f"{experiment.strategy} {experiment.mask_ratio:.0%}"
+    label = f"{experiment.family.label}, {hidden if experiment.mask_ratio else 'not masked'}"
+    title = f"{label}, seed {experiment.seed}"
+
+    def sample() -> Sample:
+        few = splits["validation"].images[:WATCHED]
+        return few, masks.validation(few)
+
+    with watching(execution, title, saved, processes, sample) as watch:
         history = training.train(
             model,
             splits["train"].images,
@@ -370,11 +378,15 @@ def taken_up(saved: states.States | None, processes: Processes) -> tuple[dict, d
 
 @contextlib.contextmanager
 def watching(
-    execution: Execution, title: str, saved: states.States | None, processes: Processes
+    execution: Execution,
+    title: str,
+    saved: states.States | None,
+    processes: Processes,
+    sample: Callable[[], Sample | None] = lambda: None,
 ) -> Iterator[Callable[[training.State], None]]:
-    """What looks after a training: a progress line, the threads, its states on disk."""
+    """What looks after a training: its progress shown, the threads, its states on disk."""
     threads = Threads(execution.threads)
-    with bar(execution.progress and processes.rank == 0, title) as show:
+    with shown(execution.progress and processes.rank == 0, title, sample) as show:
 
         def watch(state: training.State) -> None:
             show(state)
