@@ -1,6 +1,7 @@
 """Rules for the committed notebooks; nbval itself replays them."""
 
 import ast
+import itertools
 import re
 
 import nbformat
@@ -94,6 +95,35 @@ def test_citations_lead_to_the_bibliography():
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_links_between_notebooks_exist(file):
-    for link in re.findall(r"\]\((\d\d_\w+\.ipynb)\)", file.read_text()):
-        assert (NOTEBOOKS / link).exists()
+def test_links_lead_to_files_that_exist(file):
+    """As they stand, from the notebook's own folder: in JupyterLab and on GitHub."""
+    cells = nbformat.read(file, as_version=4).cells
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    links = re.findall(r"\]\(([^)#\s]+)", prose)
+    assert links
+    for link in links:
+        assert link.startswith("https://") or (NOTEBOOKS / link).exists(), link
+
+
+def test_each_notebook_leads_to_the_one_before_and_the_one_after():
+    for one, other in itertools.pairwise(FILES):
+        before, after = (nbformat.read(file, 4).cells[0].source for file in (other, one))
+        assert f"Previous: [{one.stem[:2]}" in before and f"({one.name})" in before
+        assert f"Next: [{other.stem[:2]}" in after and f"({other.name})" in after
+
+
+def test_headings_make_a_table_of_contents(cells):
+    prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    levels = [len(marks) for marks in re.findall(r"^(#+) ", prose, re.MULTILINE)]
+    assert levels[0] == 1 and levels.count(1) == 1 and len(levels) > 3
+    assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
+
+
+def test_outputs_hold_no_path_of_a_machine(cells):
+    shown = [
+        text
+        for cell in code(cells)
+        for output in cell.outputs
+        for text in (output.get("text", ""), output.get("data", {}).get("text/plain", ""))
+    ]
+    assert not any(re.search(r"/(home|tmp|root|Users|work|usr)/", text) for text in shown)

@@ -1,4 +1,4 @@
-"""README's pieces of Python run as they stand, each copied into an empty file."""
+"""The pieces of Python in README and docs run as they stand, each copied into an empty file."""
 
 import itertools
 import re
@@ -10,7 +10,12 @@ import pytest
 
 from lib.files import ROOT
 
-PIECES = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+PAGES = (ROOT / "README.md", ROOT / "docs" / "usage.md")
+PIECES = [
+    piece
+    for page in PAGES
+    for piece in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
+]
 SAVED, SWEPT = "reports/my-model", "reports/sweeps/masking/table.parquet"  # what they write, read
 
 
@@ -27,6 +32,14 @@ def swept() -> pd.DataFrame:
 
 def test_there_are_pieces():
     assert len(PIECES) >= 2
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_of_a_page_lead_to_files_that_exist(page):
+    links = re.findall(r"\]\(([^)#\s]+)", page.read_text())
+    assert links
+    for link in links:
+        assert link.startswith("https://") or (page.parent / link).exists(), link
 
 
 @pytest.mark.parametrize("piece", PIECES, ids=range(len(PIECES)))

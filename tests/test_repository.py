@@ -74,7 +74,7 @@ def test_the_conda_environment_is_python_and_the_lock():
         and pip == "pip"
     )
     assert lists == {"pip": ["-r requirements.lock"]}
-    assert f"conda activate {environment['name']}" in (ROOT / "README.md").read_text()
+    assert f"conda activate {environment['name']}" in (ROOT / "docs" / "usage.md").read_text()
 
 
 def test_git_does_not_ignore_the_code_but_what_runs_make():
