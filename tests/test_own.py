@@ -1,0 +1,80 @@
+"""The reader's own pictures: all of them, whole, and friendly where there is nothing to see."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lib.data import own
+from lib.data.embedded import PHOTOS
+from lib.data.own import own_pictures, read_picture
+from lib.data.registry import DataError
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    for name, value in {"SHORTER": 32, "LONGEST": 64}.items():
+        monkeypatch.setattr(own, name, value)
+
+
+def painted(file, size=(40, 40), colour=(255, 0, 0)):
+    file.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(file)
+    return file
+
+
+def test_without_a_path_the_embedded_photographs_are_shown():
+    found = own_pictures()
+    assert list(found.pictures) == list(PHOTOS) and not found.skipped
+    for picture in found.pictures.values():
+        assert min(picture.shape[1:]) == 32 and picture.dtype == torch.float32
+        assert 0 <= picture.min() < picture.max() <= 1
+
+
+def test_every_picture_of_files_and_folders_is_there_with_its_own_shape(tmp_path):
+    one = painted(tmp_path / "one.png", (80, 40))
+    painted(tmp_path / "more" / "a.jpg", (40, 60))
+    painted(tmp_path / "more" / "cats" / "b.webp")
+    painted(tmp_path / "more" / "dogs" / "b.png", colour=(0, 0, 255))
+    (tmp_path / "more" / "notes.txt").write_text("no picture")
+    found = own_pictures([one, str(tmp_path / "more")])
+    assert list(found.pictures) == ["one", "a", "b", "dogs/b.png"] and not found.skipped
+    shapes = [tuple(picture.shape[1:]) for picture in found.pictures.values()]
+    assert shapes == [(32, 64), (48, 32), (32, 32), (32, 32)]
+    assert found.pictures["dogs/b.png"][2].mean() == 1, "each is itself"
+
+
+def test_a_picture_keeps_its_shape_and_a_long_one_its_middle(tmp_path):
+    ramp = np.tile(np.linspace(0, 255, 300, dtype=np.uint8)[None, :, None], (40, 1, 3))
+    Image.fromarray(ramp).save(tmp_path / "long.png")
+    found = read_picture(tmp_path / "long.png")
+    assert found.shape == (3, 32, 64)
+    assert found.mean().item() == pytest.approx(0.5, abs=0.01)
+
+
+def test_a_broken_file_of_a_folder_is_skipped_by_name_and_a_named_one_refused(tmp_path):
+    painted(tmp_path / "good.png")
+    (tmp_path / "bad.jpg").write_bytes(b"no picture")
+    found = own_pictures([tmp_path])
+    assert list(found.pictures) == ["good"]
+    assert len(found.skipped) == 1 and "bad.jpg is no picture that can be read" in found.skipped[0]
+    with pytest.raises(DataError, match=r"bad\.jpg is no picture"):
+        own_pictures([tmp_path / "bad.jpg"])
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        ([], "there is no picture in .* or one level below"),
+        (["a.jpg", "b.png"], "none of the 2 pictures in .* can be read: .*a.jpg"),
+        (None, "there is no file .*: give a picture, or a folder of them"),
+    ],
+)
+def test_where_there_is_nothing_to_see_the_path_is_named(tmp_path, made, message):
+    place = tmp_path / "mine"
+    if made is not None:
+        place.mkdir()
+    for name in made or []:
+        (place / name).write_bytes(b"")
+    with pytest.raises(DataError, match=message):
+        own_pictures([place])
