@@ -27,7 +27,8 @@ def test_a_sweep_survives_bad_cells_and_the_end_of_everything(tmp_path):
         return "latent=2 seed=0: done in" in said and said.count("FAILED") == 2
 
     faults.wait_for(three_have_ended)
-    lines = [line for line in log.read_text().splitlines() if line.startswith("latent=")]
+    ended = (": done in", ": FAILED")
+    lines = [line for line in log.read_text().splitlines() if any(end in line for end in ended)]
     said = {line.split(" ")[0]: line for line in lines}
     assert "Kernel died" in said["latent=3"]
     assert "ArithmeticError: loss became nan" in said["latent=4"]
