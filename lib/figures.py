@@ -321,7 +321,8 @@ def matrix(
     """A table as a heat map with its numbers written in; small ones where there are many."""
     many = len(columns) > CROWD
     width, height, ink_size, digits = (0.42, 0.3, 6.5, 1) if many else (1.3, 0.75, 10, 2)
-    figure, axis = canvas(size=(width * len(columns) + 2.2, height * len(rows) + 1.2))
+    below = 2.2 if many else 1.2  # of names that stand upright
+    figure, axis = canvas(size=(width * len(columns) + 2.2, height * len(rows) + below))
     drawn = axis.imshow(values, cmap="cividis", aspect="auto")
     middle = (np.nanmax(values) + np.nanmin(values)) / 2
     for (row, column), value in np.ndenumerate(values):
