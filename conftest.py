@@ -14,6 +14,7 @@ LONGEST_FIRST = (
     "03_vit_mae",
     "02_adv",
     "01_van",
+    "test_browser",
     "test_report",
     "test_parallel",
     "test_faults",

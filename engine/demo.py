@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from lib import figures
 from lib.data.own import read_picture
-from lib.data.registry import DataError
 from lib.files import REPORTS, replace_file
 from lib.models.published import load_pretrained
 from lib.streams import stream
@@ -53,7 +52,7 @@ def main() -> int:
     try:
         picture = trimmed(read_picture(given.image), model.space.shape.patch)
         figure = completions(model, picture, given.strategy)
-    except (DataError, ValueError) as error:
+    except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     file = REPORTS / "demo" / f"{given.image.stem}.png"

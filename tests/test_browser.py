@@ -82,6 +82,12 @@ def opened(browser, file, size="desktop", scheme="light"):
     return window, asked
 
 
+def unfold(window) -> None:
+    """Open all that is folded but the records."""
+    for folded in window.query_selector_all("section > details:not(.records) > summary"):
+        folded.click()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", SIZES)
 def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, size, scheme):
@@ -92,8 +98,7 @@ def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, 
 
     window, said = opened(browser, page_file, size, scheme)
     assert said == []
-    for folded in window.query_selector_all("section > details:not(.records) > summary"):
-        folded.click()
+    unfold(window)
     broken = "[...document.images].filter(i => !(i.complete && i.naturalWidth)).length"
     assert window.evaluate(broken) == 0
     assert window.evaluate("document.documentElement.scrollWidth") <= SIZES[size][0]
@@ -109,8 +114,7 @@ def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, 
 
 def test_a_table_sorts_by_the_heading_that_is_pressed(browser, page_file):
     window, _ = opened(browser, page_file)
-    for folded in window.query_selector_all("section > details > summary"):
-        folded.click()
+    unfold(window)
     table = window.locator("table").first
     headings = table.locator("thead th").all_inner_texts()
     column = headings.index("SSIM all")
@@ -133,8 +137,7 @@ def test_a_table_sorts_by_the_heading_that_is_pressed(browser, page_file):
 
 def test_a_row_leads_to_its_record_and_unfolds_it(browser, page_file):
     window, _ = opened(browser, page_file)
-    for folded in window.query_selector_all("section > details:not(.records) > summary"):
-        folded.click()
+    unfold(window)
     link = window.locator("tbody th a").first
     target = window.locator(link.get_attribute("href"))
     assert not target.locator("pre").is_visible()

@@ -43,7 +43,7 @@ def own_pictures(paths: Sequence[str | Path] = ()) -> OwnPictures:
     is not. Raises DataError, naming the path, where there is nothing, or nothing that can be read.
     """
     if not paths:
-        return OwnPictures({name: as_image(Image.open(photo_file(name))) for name in PHOTOS})
+        return OwnPictures({name: read_picture(photo_file(name)) for name in PHOTOS})
     found = OwnPictures()
     for place in map(resolve, paths):
         if place.is_dir():

@@ -234,9 +234,7 @@ class Execution(Config):
     accumulate: int = Field(1, ge=1)  # parts in which a process takes its share of a batch
     save_every: float = Field(60.0, ge=0)  # seconds between states: what a kill costs at most
     rerun: bool = False
-    published: bool = (
-        False  # whether finished runs are also read from those that came with the code
-    )
+    published: bool = False  # whether records that came with the code are read, too
     progress: bool = True
 
     @property
