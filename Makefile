@@ -19,7 +19,7 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the seven notebooks on embedded images and build reports/index.html
+report: setup  ## run the eight notebooks on embedded images and build reports/index.html
 	@$(BIN)/python -m engine.snakemake
 
 demo: setup  ## complete your own picture with the committed model: make demo IMAGE=my.jpg
@@ -79,4 +79,4 @@ bench: setup  ## training speed of the ViT-MAE beside other projects (pip instal
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
 clean:  ## remove what runs have made here (records of larger runs stay)
-	rm -rf reports/index.html reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache
+	rm -rf reports/index.html reports/your_images.html reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache

@@ -34,13 +34,9 @@ def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
         seen = figures.veil(picture[None], found.hidden[None, None])[0]
         row = [(f"{ratio:.0%} hidden", seen)]
         for name, title in (("model", "ViT-MAE"), ("inpainting", "inpainting")):
-            row.append((f"{title}: {decibels(found.decibels[name])}", found.completed[name]))
+            row.append((f"{title}: {found.told(name)}", found.completed[name]))
         rows.append([*row, ("original", picture)])
     return figures.titled_pictures(rows)
-
-
-def decibels(value: float | None) -> str:
-    return "exact" if value is None else f"{value:.1f} dB"
 
 
 def main() -> int:

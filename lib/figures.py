@@ -129,15 +129,17 @@ def titled_pictures(
 ) -> Figure:
     """Rows of pictures, each with its own title above it; `size` of each in inches."""
     columns = max(len(row) for row in rows)
-    _, height, width = rows[0][0][1].shape
-    whole = (size * columns, (size * height / width + 0.3) * len(rows))
-    figure, axes = canvas(len(rows), columns, whole, squeeze=False)
+    tallest = [max(image.shape[1] / image.shape[2] for _, image in row) for row in rows]
+    heights = [size * side + 0.3 for side in tallest]
+    whole = (size * columns, sum(heights))
+    grid = {"height_ratios": heights}
+    figure, axes = canvas(len(rows), columns, whole, squeeze=False, gridspec_kw=grid)
     for axis in axes.flat:
         axis.set_axis_off()
     for line, row in zip(axes, rows, strict=True):
         for axis, (title, image) in zip(line, row, strict=False):
             axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
-            axis.set_title(title, fontsize=9)
+            axis.set_title(title, fontsize=9, parse_math=False)
     return figure
 
 
@@ -401,7 +403,7 @@ def maps(
         axis.set_axis_off()
     for axis, (title, values) in zip(axes.flat, panels.items(), strict=False):
         axis.imshow(values, cmap=cmap if np.ndim(values) == 2 else None)
-        axis.set_title(title, fontsize=8)
+        axis.set_title(title, fontsize=8, parse_math=False)
     return figure
 
 
@@ -422,7 +424,7 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
         if shown.stat().st_size > LARGE:
             shown.unlink()
             shown = shown.with_suffix(".jpg")
-            figure.savefig(shown, dpi=144, pil_kwargs={"quality": 88})
+            figure.savefig(shown, dpi=144, pil_kwargs={"quality": 80})
     texts = json.dumps({"alt": alt, "caption": caption}, indent=1)
     (place / f"{name}.json").write_text(texts + "\n")
     plt.close(figure)

@@ -41,12 +41,19 @@ class Completion:
     completed: dict[str, Picture]  # by the model and by biharmonic inpainting
     decibels: dict[str, float | None]  # PSNR of each on the hidden pixels
 
+    def told(self, by: str) -> str:
+        """The PSNR of one of them in words."""
+        value = self.decibels[by]
+        return "exact" if value is None else f"{value:.1f} dB"
 
-def compare(model: nn.Module, picture: Picture, mask: PictureMask) -> Completion:
+
+def compare(
+    model: nn.Module, picture: Picture, mask: PictureMask, stride: int = STRIDE
+) -> Completion:
     """What a model makes of a picture, beside inpainting. Raises ValueError as `complete`."""
     gone = hidden_pixels(model, picture, mask)
     completed = {
-        "model": complete(model, picture, mask),
+        "model": complete(model, picture, mask, stride),
         "inpainting": inpainted(picture, gone),
     }
     decibels = {}
@@ -92,23 +99,34 @@ def complete(
     are not whole patches (`trimmed` mends that), and where nothing is visible.
     """
     check(model, picture, mask, stride)
-    shape = model.space.shape
-    grid = grid_of(tuple(picture.shape[1:]), shape.patch)
-    corners = [
-        (row, column)
-        for row in starts(grid[0], shape.grid[0], stride)
-        for column in starts(grid[1], shape.grid[1], stride)
-    ]
-    hidden = torch.stack([cut(mask.reshape(grid), at, shape.grid) for at in corners]).flatten(1)
-    pixels = [(row * shape.patch[0], column * shape.patch[1]) for row, column in corners]
-    size = (shape.height, shape.width)
-    windows = torch.stack([cut(picture, at, size) for at in pixels])
+    gone = hidden_pixels(model, picture, mask)
+    windows, places = windows_of(model, picture, stride)
+    rows, columns = model.space.shape.patch
+    size = tuple(windows.shape[2:])
+    hidden = torch.stack([cut(gone, at, size)[::rows, ::columns] for at in places]).flatten(1)
     useful = hidden.any(dim=1) & ~hidden.all(dim=1)
     predicted = predictions(model, windows[useful], hidden[useful])
-    places = [at for at, used in zip(pixels, useful.tolist(), strict=True) if used]
-    gone = hidden_pixels(model, picture, mask)
+    places = [at for at, used in zip(places, useful.tolist(), strict=True) if used]
     guess = blended(predicted, places, picture, gone)
     return torch.where(gone, guess, picture)
+
+
+def windows_of(
+    model: nn.Module, picture: Picture, stride: int = STRIDE
+) -> tuple[Windows, list[Size]]:
+    """The windows of a picture whose sides are whole patches, and the top left pixel of each.
+
+    stride   patches from one to the next
+    """
+    shape = model.space.shape
+    rows, columns = grid_of(tuple(picture.shape[1:]), shape.patch)
+    places = [
+        (row * shape.patch[0], column * shape.patch[1])
+        for row in starts(rows, shape.grid[0], stride)
+        for column in starts(columns, shape.grid[1], stride)
+    ]
+    size = (shape.height, shape.width)
+    return torch.stack([cut(picture, at, size) for at in places]), places
 
 
 def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) -> None:

@@ -1,6 +1,7 @@
 """The reader's own picture, completed."""
 
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from families import ready
 from PIL import Image
 
 from engine import demo
-from lib.data import own
+from lib.data.own import read_picture
 from lib.pixels import Shape
 
 SHAPE = Shape(3, 16, 16, patch=(4, 4))
@@ -22,8 +23,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "load_pretrained", lambda name: model)
     monkeypatch.setattr(demo, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(demo, "RATIOS", (0.5, 0.9))
-    for name, value in {"SHORTER": 32, "LONGEST": 64}.items():
-        monkeypatch.setattr(own, name, value)
+    monkeypatch.setattr(demo, "read_picture", partial(read_picture, shorter=32))
 
 
 def demonstrate(monkeypatch, *arguments):

@@ -63,6 +63,7 @@ ARROWS = {
     "lib.training": LEAVES | {"lib.augment", "lib.pixels", "lib.feed", "lib.models.family"},
     "lib.evaluate": LEAVES
     | {"lib.data.registry", "lib.masks", "lib.measures", "lib.patches", "lib.pixels"},
+    "lib.glances": LEAVES | {"lib.patches", "lib.windows"},
     "lib.windows": LEAVES
     | {
         "lib.evaluate",

@@ -10,6 +10,7 @@ import pytest
 from lib.files import NOTEBOOKS, ROOT
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
+LARGEST = 1_500_000  # bytes of a notebook with its outputs
 TRAINED_NUMBERS = "nbval-ignore-output"
 
 
@@ -92,6 +93,11 @@ def test_citations_lead_to_the_bibliography():
         for key in re.findall(r"REFERENCES\.md#(\w+)", file.read_text())
     }
     assert cited and cited <= anchors
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_a_notebook_is_light(file):
+    assert file.stat().st_size < LARGEST, "smaller figures, or fewer"
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)

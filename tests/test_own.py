@@ -5,16 +5,9 @@ import pytest
 import torch
 from PIL import Image
 
-from lib.data import own
 from lib.data.embedded import PHOTOS
 from lib.data.own import own_pictures, read_picture
 from lib.data.registry import DataError
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch):
-    for name, value in {"SHORTER": 32, "LONGEST": 64}.items():
-        monkeypatch.setattr(own, name, value)
 
 
 def painted(file, size=(40, 40), colour=(255, 0, 0)):
@@ -24,7 +17,7 @@ def painted(file, size=(40, 40), colour=(255, 0, 0)):
 
 
 def test_without_a_path_the_embedded_photographs_are_shown():
-    found = own_pictures()
+    found = own_pictures(shorter=32)
     assert list(found.pictures) == list(PHOTOS) and not found.skipped
     for picture in found.pictures.values():
         assert min(picture.shape[1:]) == 32 and picture.dtype == torch.float32
@@ -37,7 +30,7 @@ def test_every_picture_of_files_and_folders_is_there_with_its_own_shape(tmp_path
     painted(tmp_path / "more" / "cats" / "b.webp")
     painted(tmp_path / "more" / "dogs" / "b.png", colour=(0, 0, 255))
     (tmp_path / "more" / "notes.txt").write_text("no picture")
-    found = own_pictures([one, str(tmp_path / "more")])
+    found = own_pictures([one, str(tmp_path / "more")], shorter=32)
     assert list(found.pictures) == ["one", "a", "b", "dogs/b.png"] and not found.skipped
     shapes = [tuple(picture.shape[1:]) for picture in found.pictures.values()]
     assert shapes == [(32, 64), (48, 32), (32, 32), (32, 32)]
@@ -47,7 +40,7 @@ def test_every_picture_of_files_and_folders_is_there_with_its_own_shape(tmp_path
 def test_a_picture_keeps_its_shape_and_a_long_one_its_middle(tmp_path):
     ramp = np.tile(np.linspace(0, 255, 300, dtype=np.uint8)[None, :, None], (40, 1, 3))
     Image.fromarray(ramp).save(tmp_path / "long.png")
-    found = read_picture(tmp_path / "long.png")
+    found = read_picture(tmp_path / "long.png", 32)
     assert found.shape == (3, 32, 64)
     assert found.mean().item() == pytest.approx(0.5, abs=0.01)
 
@@ -60,6 +53,15 @@ def test_a_broken_file_of_a_folder_is_skipped_by_name_and_a_named_one_refused(tm
     assert len(found.skipped) == 1 and "bad.jpg is no picture that can be read" in found.skipped[0]
     with pytest.raises(DataError, match=r"bad\.jpg is no picture"):
         own_pictures([tmp_path / "bad.jpg"])
+
+
+def test_of_a_large_folder_some_are_taken_evenly_and_the_rest_is_counted(tmp_path):
+    for number in range(10):
+        painted(tmp_path / f"{number}.png")
+    one = painted(tmp_path / "elsewhere" / "one.png")
+    found = own_pictures([tmp_path, one], at_most=4, shorter=16)
+    assert list(found.pictures) == ["0", "2", "5", "8", "one"] and found.left_out == 7
+    assert own_pictures([tmp_path], at_most=11, shorter=16).left_out == 0
 
 
 @pytest.mark.parametrize(

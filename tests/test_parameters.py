@@ -14,7 +14,7 @@ from lib.files import NOTEBOOKS
 from lib.models.family import MODELS
 from lib.run import parameters
 from lib.run.parameters import DICTIONARIES, ParameterError, check, defaults, notebooks
-from lib.run.settings import Execution, Experiment
+from lib.run.settings import Execution, Experiment, Showing
 from lib.training import Recipe
 
 NAMES = notebooks()
@@ -25,9 +25,13 @@ def code(name: str) -> list:
     return [cell for cell in cells if cell.cell_type == "code"]
 
 
+def models_of(name: str) -> list[str]:
+    return list(defaults(name).get("options", {}))
+
+
 def fields(name: str) -> set[str]:
-    models = [MODELS[model].config for model in defaults(name)["options"]]
-    configs = [Experiment, Recipe, Execution, *models]
+    models = [MODELS[model].config for model in models_of(name)]
+    configs = [Experiment, Recipe, Execution, Showing, *models]
     return {field for config in configs for field in config.model_fields}
 
 
@@ -35,7 +39,7 @@ def fields(name: str) -> set[str]:
 def test_each_parameter_is_a_field_that_says_its_range(name):
     known = fields(name)
     plurals = {f"{field}s" for field in known} | {f"{field[:-1]}ies" for field in known}
-    models = defaults(name)["options"]
+    models = models_of(name)
     own = {f"{model}_{field}" for model in models for field in Recipe.model_fields}
     extra = defaults(name).keys() - known - plurals - own - set(DICTIONARIES)
     assert not extra, f"{extra}: no fields of a configuration, nor plurals of one"
@@ -103,12 +107,15 @@ def test_every_problem_is_named_at_once(name):
     assert "unknown parameter 'sead'" in str(error.value)
     assert "unknown parameter 'epochz', did you mean epochs?" in str(error.value)
     other = next(field for field in Recipe.model_fields if field not in defaults(name))
-    wrong = {"epochs": "abc", "mask_ratio": 3.0, "recipe": {other: []}}
+    several = "mask_ratio" not in defaults(name)
+    ratio = {"mask_ratios": [3.0]} if several else {"mask_ratio": 3.0}
+    wrong = {"epochs": "abc", "recipe": {other: []}} | ratio
     with pytest.raises(ParameterError) as error:
         check(name, wrong | {"execution": {"save_every": -1.0}})
-    for part in ("  epochs = 'abc'", "  mask_ratio = 3.0", f"  recipe.{other} = []"):
-        assert part in str(error.value)
-    assert "  execution.save_every = -1.0" in str(error.value)
+    said = str(error.value)
+    for part in ("epochs = 'abc'", f"recipe.{other} = []", "execution.save_every = -1.0"):
+        assert f"  {part}" in said
+    assert f"  mask_ratio{'s.0' if several else ''} = 3.0" in said
 
 
 WRONG = [
@@ -195,6 +202,23 @@ def test_a_wrong_value_is_refused_by_name(given, message):
 def test_lists_are_checked_item_by_item(notebook, given, message):
     with pytest.raises(ParameterError, match=message):
         check(notebook, given)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"images": "photos"}, 'images = .photos.: .*-y "images: '),
+        ({"images": ["README.md", "nowhere/at all"]}, r"images.1 = 'nowhere/at all': there is no "),
+        ({"images": ["a\0b"]}, r"images.0 = 'a\\x00b': there is no such file"),
+        ({"images": ["x" * 5000]}, r"images.0 = 'x+\.\.\.: there is no such file"),
+        ({"at_most": 0}, "at_most = 0: .*equal to 1"),
+        ({"strategies": ["spiral"]}, "strategy 'spiral'"),
+        ({"strategies": ["half"]}, r"defined at mask_ratio = 0\.75\n.*mask_ratio = 0\.9"),
+    ],
+)
+def test_what_is_asked_of_ones_own_pictures_is_checked(given, message):
+    with pytest.raises(ParameterError, match=message):
+        check("08_your_images", given)
 
 
 def test_an_output_that_cannot_be_written_is_refused(tmp_path):

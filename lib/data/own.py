@@ -8,7 +8,7 @@ embedded photographs stand for the reader's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,53 +23,72 @@ from lib.data.pictures import open_rgb, within
 from lib.data.registry import DataError
 from lib.files import resolve
 
-SHORTER, LONGEST = 256, 512  # sides of a picture, in pixels
+SHORTER = 256  # side of a picture in pixels; the longer one is at most twice that
 
 Picture = Float[Tensor, "3 height width"]  # in [0, 1]
 
 
 @dataclass(frozen=True)
 class OwnPictures:
-    """Pictures by name, in order, and what of a folder could not be read."""
+    """Pictures by name, in order, and what of the given files is not among them."""
 
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)  # a sentence each
+    left_out: int = 0  # files of folders that were not read, since there were more than asked for
 
 
-def own_pictures(paths: Sequence[str | Path] = ()) -> OwnPictures:
+def own_pictures(
+    paths: Sequence[str | Path] = (), at_most: int | None = None, shorter: int = SHORTER
+) -> OwnPictures:
     """The pictures of files and of folders, with those one level below; none: the embedded ones.
+
+    at_most   of each folder, evenly from all of its files by name; None: all
+    shorter   side of each in pixels
 
     Relative paths mean the repository. A broken file of a folder is skipped, one that was named
     is not. Raises DataError, naming the path, where there is nothing, or nothing that can be read.
     """
     if not paths:
-        return OwnPictures({name: read_picture(photo_file(name)) for name in PHOTOS})
+        return OwnPictures({name: read_picture(photo_file(name), shorter) for name in PHOTOS})
     found = OwnPictures()
+    left_out = 0
     for place in map(resolve, paths):
         if place.is_dir():
-            add_folder(place, found)
+            left_out += add_folder(place, found, at_most, shorter)
         else:
-            found.pictures[free_name(place, found)] = read_picture(place)
-    return found
+            found.pictures[free_name(place, found)] = read_picture(place, shorter)
+    return replace(found, left_out=left_out)
 
 
-def add_folder(place: Path, found: OwnPictures) -> None:
-    """Add what can be read of a folder. Raises DataError where nothing can."""
+def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: int) -> int:
+    """Add what can be read of a folder, give how many files were left out.
+
+    Raises DataError where nothing can.
+    """
     files = [*files_in(place, place)]
     for below in folders_in(place):
         files += files_in(below, place)
     if not files:
         raise DataError(f"there is no picture in {place} or one level below: give another folder")
+    chosen = evenly(files, at_most)
     before = len(found.pictures)
-    for file in files:
+    for file in chosen:
         try:
-            found.pictures[free_name(file, found)] = read_picture(file)
+            found.pictures[free_name(file, found)] = read_picture(file, shorter)
         except DataError as error:
             found.skipped.append(str(error))
     if len(found.pictures) == before:
         raise DataError(
-            f"none of the {len(files)} pictures in {place} can be read: {found.skipped[0]}"
+            f"none of the {len(chosen)} pictures in {place} can be read: {found.skipped[0]}"
         )
+    return len(files) - len(chosen)
+
+
+def evenly(files: list[Path], at_most: int | None) -> list[Path]:
+    """So many of them, from the first on, as far from each other as they can be."""
+    if at_most is None or len(files) <= at_most:
+        return files
+    return [files[place * len(files) // at_most] for place in range(at_most)]
 
 
 def free_name(file: Path, found: OwnPictures) -> str:
@@ -78,16 +97,16 @@ def free_name(file: Path, found: OwnPictures) -> str:
     return next(name for name in names if name not in found.pictures)
 
 
-def read_picture(file: Path) -> Picture:
+def read_picture(file: Path, shorter: int = SHORTER) -> Picture:
     """A picture file, brought to size. Raises DataError, naming it, where it cannot be read."""
     try:
-        return as_image(open_rgb(file))
+        return as_image(open_rgb(file), shorter)
     except FileNotFoundError:
         raise DataError(f"there is no file {file}: give a picture, or a folder of them") from None
     except (OSError, ValueError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{file} is no picture that can be read ({error})") from error
 
 
-def as_image(picture: Image.Image) -> Picture:
-    pixels = np.asarray(within(picture.convert("RGB"), SHORTER, LONGEST))
+def as_image(picture: Image.Image, shorter: int) -> Picture:
+    pixels = np.asarray(within(picture.convert("RGB"), shorter, 2 * shorter))
     return torch.from_numpy(pixels.copy()).permute(2, 0, 1).contiguous() / 255

@@ -2,7 +2,7 @@
 
 A parameter is described once. Its name, its default and one line of help stand in the
 notebook's parameters cell, its range in the field of the same name of a configuration: of
-`Experiment`, `Recipe` or `Execution`, or of a model that the notebook runs. A list whose name
+`Experiment`, `Recipe`, `Execution`, `Showing`, or of a model. A list whose name
 is the plural of a field (`latents`, `seeds`) holds values of it, and one whose name is a model's
 and a field of the recipe (`autoencoder_epochs`) is that field for it. What the cell does not name
 is reached through its dictionaries: `experiment`, `recipe`, `options` (by model; its keys are the
@@ -33,10 +33,11 @@ from lib.finetune import FineTune
 from lib.machine import resolve_device
 from lib.masking import STRATEGIES
 from lib.models.family import MODELS
-from lib.run.settings import Execution, Experiment, settle
+from lib.run.settings import Execution, Experiment, Showing, settle
 from lib.training import Recipe
 
-DICTIONARIES = ("experiment", "recipe", "options", "execution", "fine_tune")
+EVERYWHERE = ("experiment", "recipe", "options", "execution")  # empty where it is not declared
+DICTIONARIES = (*EVERYWHERE, "fine_tune")
 SAID_BY_NOTEBOOK = [("execution", "notebook")]
 SAID_BY_NOTEBOOK += [("experiment", name) for name in ("model", "options", "recipe", "fine_tune")]
 OF_TRAINING = ("strategy", "mask_ratio", "recipe")  # fields of an experiment
@@ -92,6 +93,10 @@ class Parameters:
         """Fields of the recipe that have a parameter for this model alone."""
         own = {field: f"{model}_{field}" for field in Recipe.model_fields}
         return {f: self.values[name] for f, name in own.items() if name in self.values}
+
+    def showing(self) -> Showing:
+        """The reader's own pictures, where the notebook shows them."""
+        return Showing(**self.of(Showing))
 
     def fine_tuning(self, **changes: Any) -> FineTune:
         """How to fine-tune, where the notebook does."""
@@ -206,10 +211,11 @@ def check(notebook: str, names: dict[str, Any]) -> Parameters:
     declared = defaults(notebook)
     given = assigned(names, declared)
     problems = [unknown("parameter", name, declared) for name in given if name not in declared]
-    values = declared | {name: value for name, value in given.items() if name in declared}
+    values: dict[str, Any] = {name: {} for name in EVERYWHERE} | declared
+    values |= {name: value for name, value in given.items() if name in declared}
     problems += wrong_dictionaries(values)
     if not problems:
-        values["options"] = merged(declared["options"], values["options"])
+        values["options"] = merged(declared.get("options", {}), values["options"])
         problems = wrong(Parameters(notebook, values))
     if problems:
         listed = "\n  ".join(dict.fromkeys(problems))
@@ -280,6 +286,7 @@ def wrong(parameters: Parameters) -> list[str]:
     """What no configuration accepts, found by building all of them."""
     problems = [*wrong_execution(parameters), *wrong_fields(parameters)]
     problems += refused(parameters.recipe, parameters, "recipe", Recipe)
+    problems += refused(parameters.showing, parameters, config=Showing)
     if "fine_tune" in parameters.values:
         problems += refused(parameters.fine_tuning, parameters, "fine_tune", FineTune)
     problems += wrong_items(parameters)
@@ -416,17 +423,22 @@ def wrong_item(config: type[Config], name: str, item: Any, place: str) -> list[s
 
 
 def wrong_strategies(parameters: Parameters) -> list[str]:
-    """Strategies that nobody knows, or of which none is defined at the ratio of training."""
+    """Strategies that nobody knows, or of which none is defined at a ratio that is asked for."""
     names = parameters.values.get("strategies", [])
     problems = [
         f"strategies: {unknown('masking strategy', str(name), STRATEGIES)}"
         for name in names
         if name not in STRATEGIES
     ]
-    ratio = parameters.values["mask_ratio"]
-    if names and not problems and not any(STRATEGIES[name].defined_at(ratio) for name in names):
-        problems.append(f"strategies: none of them is defined at mask_ratio = {ratio:g}")
-    return problems
+    if not names or problems:
+        return problems
+    one = parameters.values.get("mask_ratio")
+    ratios = parameters.values["mask_ratios"] if one is None else [one]
+    return [
+        f"strategies: none of them is defined at mask_ratio = {ratio:g}"
+        for ratio in ratios
+        if not any(STRATEGIES[name].defined_at(ratio) for name in names)
+    ]
 
 
 def refused(

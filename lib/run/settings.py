@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from lib import augment, finetune, masks, measures, training
 from lib.augment import AUGMENTATIONS
@@ -37,7 +37,19 @@ def named_masks(value: Any) -> Any:
     return EVERY if value == "every" else as_tuple(value)
 
 
+def there(path: str) -> str:
+    """A path as it was given. Raises ValueError where there is nothing."""
+    try:
+        resolve(path).stat()
+    except (OSError, ValueError, RuntimeError):  # too long; a NUL; `~somebody`
+        raise ValueError(
+            "there is no such file or folder; relative paths mean the repository"
+        ) from None
+    return path
+
+
 TestMasks = Annotated[tuple[str, ...], BeforeValidator(named_masks), Field(min_length=1)]
+Paths = Annotated[tuple[Annotated[str, AfterValidator(there)], ...], BeforeValidator(as_tuple)]
 
 
 class Experiment(Config):
@@ -258,6 +270,16 @@ class Execution(Config):
 
     def checkpoints(self, key: str) -> Path:
         return resolve(self.output) / "checkpoints" / self.scale / key
+
+
+class Showing(Config):
+    """Which of the reader's own pictures are looked at, and by which model."""
+
+    images: Paths = ()  # files and folders; none = the photographs that come with the code
+    weights: str = "imagenette-mae"  # of a ViT-MAE, as `published.load_pretrained` takes them
+    stride: int = Field(4, ge=1)  # patches from one window to the next
+    at_most: int = Field(24, ge=1)  # pictures of a folder
+    in_detail: int = Field(4, ge=1)  # of the pictures, under every mask
 
 
 def settle(device: str, precision: str) -> str:

@@ -1,0 +1,53 @@
+"""What a notebook has drawn, as one page that can be kept or sent.
+
+Every figure of it is inside the file, so nothing else has to lie beside it.
+"""
+
+import base64
+import json
+from pathlib import Path
+
+import jinja2
+import pandas as pd
+from markupsafe import Markup
+
+from lib.files import write_text
+
+TEMPLATE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>{{ title }}</title>
+<style>
+body { max-width: 64rem; margin: 2rem auto; padding: 0 1rem; font: 1rem/1.5 system-ui, sans-serif }
+img { max-width: 100%; background: white }
+td, th { padding: .1rem .8rem; text-align: right }
+</style>
+<h1>{{ title }}</h1>
+{{ table }}
+{% for each in figures %}
+<figure><img src="{{ each.source }}" alt="{{ each.alt }}">
+<figcaption>{{ each.caption }}</figcaption></figure>
+{% endfor %}
+</html>
+"""
+
+
+def write_page(
+    file: Path, title: str, table: pd.DataFrame, figures: list[str], folder: Path
+) -> Path:
+    """Write a page of a table and of figures that `figures.publish` has saved in a folder."""
+    drawn = [figure(folder / name) for name in figures]
+    page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
+    numbers = Markup(table.to_html(border=0, na_rep=""))  # which escapes what it writes
+    write_text(file, page.render(title=title, table=numbers, figures=drawn))
+    return file
+
+
+def figure(saved: Path) -> dict[str, str]:
+    """A saved figure: its texts, and itself as a data address."""
+    texts = json.loads(saved.with_name(f"{saved.name}.json").read_text())
+    drawn = next(f for f in map(saved.with_suffix, (".jpg", ".png")) if f.exists())
+    kind = "jpeg" if drawn.suffix == ".jpg" else "png"
+    data = base64.b64encode(drawn.read_bytes()).decode()
+    return texts | {"source": f"data:image/{kind};base64,{data}"}
