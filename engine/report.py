@@ -25,6 +25,7 @@ from markupsafe import Markup
 from nbconvert import HTMLExporter
 
 from engine import publish
+from engine.compared import compared
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from engine.story import Story, references, story_of
 from lib.files import REPORTS, ROOT, write_text
@@ -180,6 +181,7 @@ def page(outcomes: list[Outcome]) -> str:
         parts=parts,
         hero=opening[0] if opening else None,
         published=published,
+        compared=compared(),
         references=references(),
         records=embedded(found),
         style=Markup(style),

@@ -53,7 +53,7 @@ COLOURS = {
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too
-LARGE = 400_000  # bytes of a PNG beyond which JPEG is taken
+LARGE = 150_000  # bytes of a PNG beyond which JPEG is taken
 MANY = 4  # labels beyond which a legend would cover the curves
 CROWD = 12  # columns beyond which a heat map has small cells
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures

@@ -146,6 +146,21 @@ def test_a_row_leads_to_its_record_and_unfolds_it(browser, page_file):
     window.close()
 
 
+def test_of_the_strategies_the_chosen_one_is_shown(browser, page_file):
+    window, _ = opened(browser, page_file)
+    first, second = window.locator(".tabs input").all()[:2]
+    tabs = window.locator(".tab")
+    assert first.is_checked()
+    assert [tab.is_visible() for tab in tabs.all()].count(True) == 1
+    assert tabs.nth(0).is_visible()
+    first.focus()
+    window.keyboard.press("ArrowDown")
+    assert second.is_checked() and tabs.nth(1).is_visible() and not tabs.nth(0).is_visible()
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    window.locator("#compared").screenshot(path=SCREENSHOTS / "page-compared.png")
+    window.close()
+
+
 def test_everything_but_the_records_is_printed_and_no_figure_is_cut(browser, page_file, tmp_path):
     window, _ = opened(browser, page_file)
     window.emulate_media(media="print")
@@ -164,6 +179,15 @@ def test_everything_but_the_records_is_printed_and_no_figure_is_cut(browser, pag
 
 # --- JupyterLab
 
+CORNER = """
+from lib.data.embedded import photograph
+from lib.models.published import load_pretrained
+from lib.run.explore import explore
+
+tried = {name: photograph(name, 128) for name in ("cat", "coffee")}
+explore(load_pretrained("imagenette-mae").eval(), tried, ["random", "block"], print)
+"""
+
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
@@ -176,6 +200,9 @@ def lab(tmp_path_factory):
             if cell.cell_type == "code":
                 cell.outputs, cell.execution_count = [], None
         nbformat.write(book, place / "notebooks" / file.name)
+    sliders = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(CORNER)])
+    sliders.metadata = book.metadata
+    nbformat.write(sliders, place / "notebooks" / "sliders.ipynb")
     shutil.copy(ROOT / "README.md", place)
     own = {"HOME": str(place), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     own |= {"JUPYTER_CONFIG_PATH": str(ROOT / "engine" / "lab")}
@@ -204,10 +231,10 @@ def until(condition, log, patience=120):
 
 
 def pictures(book) -> int:
-    """How many a notebook shows."""
+    """How many a notebook shows; sliders, where somebody looks, are one."""
     outputs = [output for cell in book.cells for output in cell.get("outputs", [])]
     kinds = [kind for output in outputs for kind in output.get("data", {})]
-    return sum(kind.startswith("image/") for kind in kinds)
+    return sum(kind.startswith(("image/", "application/vnd.jupyter.widget-view")) for kind in kinds)
 
 
 def errors(book) -> list[str]:
@@ -229,15 +256,20 @@ def test_jupyterlab_opens_on_the_front_page_and_asks_nothing(browser, lab):
     window.close()
 
 
+def run_all(browser, address, name):
+    """A notebook opened in JupyterLab, with all of its cells begun."""
+    window = browser.new_page(viewport={"width": 1400, "height": 1000})
+    window.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token=secret")
+    window.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
+    window.get_by_role("menuitem", name="Run", exact=True).click()
+    window.get_by_text("Run All Cells", exact=True).click()
+    return window
+
+
 @pytest.mark.parametrize("name", IN_LAB)
 def test_run_all_ends_without_an_error_and_with_every_figure(browser, lab, name):
     address, place = lab
-    window = browser.new_page(viewport={"width": 1400, "height": 1000})
-    window.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token=secret")
-    idle = window.get_by_text("Python 3 (ipykernel) | Idle")
-    idle.wait_for(timeout=120_000)
-    window.get_by_role("menuitem", name="Run", exact=True).click()
-    window.get_by_text("Run All Cells", exact=True).click()
+    window = run_all(browser, address, name)
     copy = place / "notebooks" / f"{name}.ipynb"
 
     def ended() -> bool:
@@ -254,4 +286,22 @@ def test_run_all_ends_without_an_error_and_with_every_figure(browser, lab, name)
     assert pictures(book) == pictures(committed) >= 4
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     window.screenshot(path=SCREENSHOTS / f"lab-{name}.png")
+    window.close()
+
+
+def test_a_slider_redraws(browser, lab):
+    window = run_all(browser, lab[0], "sliders")
+    drawn, words = (
+        window.locator("img.widget-image"),
+        window.locator(".jp-OutputArea .widget-label"),
+    )
+    drawn.wait_for(timeout=120_000)
+    before = drawn.get_attribute("src")
+    assert any(text.startswith("75% hidden") for text in words.all_inner_texts())
+    handle = window.locator(".noUi-handle").first
+    handle.focus()
+    handle.press("ArrowRight")
+    window.get_by_text("85% hidden").wait_for(timeout=60_000)
+    assert drawn.get_attribute("src") != before
+    window.screenshot(path=SCREENSHOTS / "lab-sliders.png")
     window.close()

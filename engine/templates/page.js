@@ -22,6 +22,14 @@ for (const heading of document.querySelectorAll("thead th")) {
     order(table, heading.cellIndex, descending);
   });
 }
+// Of the strategies one is shown, the one that is chosen.
+for (const choice of document.querySelectorAll(".tabs input")) {
+  const choose = () => {
+    for (const tab of document.querySelectorAll(".tab")) tab.hidden = tab.dataset.strategy !== choice.value;
+  };
+  choice.addEventListener("change", choose);
+  if (choice.checked) choose();
+}
 // A link into something folded opens it; printing opens all but the records.
 function open(element) {
   for (let place = element; place; place = place.parentElement) if (place.tagName === "DETAILS") place.open = true;
