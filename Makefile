@@ -8,7 +8,7 @@ PROFILE ?= local
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 NBVAL := --nbval --nbval-current-env --nbval-cell-timeout 7200 --nbval-kernel-startup-timeout 600
 
-.PHONY: help setup report demo sweep standard stale test test-browser unit notebooks lint format lab rerun publish soak steady bench clean
+.PHONY: help setup api report demo sweep standard stale test test-browser unit notebooks lint format lab rerun publish soak steady bench clean
 .DEFAULT_GOAL := help
 
 help:  ## this list
@@ -69,6 +69,9 @@ standard:  ## the published runs, some fifteen hours on two cores: make standard
 publish: setup  ## the published tables, README's and those of docs/speed.md, from what is committed
 	@$(BIN)/python -m engine.publish
 
+api: setup  ## pages of every function with its docstring, offline: reports/api/index.html
+	@$(BIN)/python -m pdoc lib engine --output-directory reports/api && echo "open reports/api/index.html"
+
 soak: setup  ## some 200 kills and other faults, half an hour; writes reports/tables/soak.csv
 	@$(BIN)/python tests/soak.py
 
@@ -79,4 +82,4 @@ bench: setup  ## training speed of the ViT-MAE beside other projects (pip instal
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
 clean:  ## remove what runs have made here (records of larger runs stay)
-	rm -rf reports/index.html reports/your_images.html reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache
+	rm -rf reports/index.html reports/your_images.html reports/api reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache

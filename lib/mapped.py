@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from weakref import WeakSet
 
-import numpy as np
 import torch
 from jaxtyping import UInt8
 from torch import Tensor
@@ -36,9 +35,12 @@ def stored(file: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
     size = file.stat().st_size
     if count > size:
         raise ValueError(f"{file} has {size} bytes, and images {shape} take {count}")
-    if count <= IN_MEMORY:
-        return torch.from_numpy(np.fromfile(file, np.uint8, count).reshape(shape))
     with file.open("rb") as opened:
+        if count <= IN_MEMORY:
+            content = bytearray(count)
+            if opened.readinto(content) < count:
+                raise ValueError(f"{file} has become shorter while it was read")
+            return torch.frombuffer(content, dtype=torch.uint8).view(shape)
         memory = mmap.mmap(opened.fileno(), count, access=mmap.ACCESS_READ)
     mappings.add(memory)
     with warnings.catch_warnings():
