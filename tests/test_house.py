@@ -207,7 +207,7 @@ def test_what_is_declared_is_imported_or_run_or_read():
     """Tools that are run and not imported, and packages that bring data, are listed here."""
     run = {"jupyterlab", "ipykernel", "pytest-xdist", "nbval", "ruff", "nbstripout", "pre-commit"}
     run |= {"snakemake", "snakemake-executor-plugin-slurm", "pyarrow", "papermill", "beartype"}
-    run |= {"snakemake-executor-plugin-cluster-generic", "mutmut"}
+    run |= {"snakemake-executor-plugin-cluster-generic", "mutmut", "pdoc"}
     run |= {"mlxtend"}
     used = set()
     for file in ROOT.rglob("*.py"):
