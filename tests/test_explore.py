@@ -2,6 +2,7 @@
 
 import math
 
+import matplotlib.pyplot as plt
 import pytest
 import torch
 from families import ready
@@ -28,6 +29,7 @@ def test_a_still_picture_stands_where_nobody_looks(model, monkeypatch):
     explore.explore(model, pictures(), ["block", "random"], shown.append)
     (figure,) = shown
     seen, words, original = [axis.get_title() for axis in figure.axes]
+    plt.close(figure)
     assert (seen, original) == ("one, block", "original") and words.startswith("75% hidden, ")
 
 
