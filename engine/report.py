@@ -28,6 +28,7 @@ from engine import publish
 from engine.compared import compared
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from engine.story import Story, references, story_of
+from lib import figures
 from lib.files import REPORTS, ROOT, write_text
 from lib.run import claims, records, tables
 from lib.run.records import Record
@@ -51,22 +52,8 @@ class Table:
 def figures_of(name: str) -> list[dict[str, str]]:
     """The figures that a notebook has saved, in the order in which it made them."""
     folder = EXECUTED / name / "figures" / "quick"
-    found = []
-    for about in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
-        drawn = drawing(about)
-        if drawn:
-            texts = json.loads(about.read_text())
-            found.append(texts | {"name": about.stem, "source": drawn})
-    return found
-
-
-def drawing(about: Path) -> str:
-    """A figure as a data address: a JPEG where there is one, of photographs, else the SVG."""
-    for suffix, kind in ((".jpg", "jpeg"), (".svg", "svg+xml")):
-        file = about.with_suffix(suffix)
-        if file.exists():
-            return f"data:image/{kind};base64,{base64.b64encode(file.read_bytes()).decode()}"
-    return ""
+    drawn = sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns)
+    return [figures.saved(about) for about in drawn]
 
 
 def tables_of(found: list[Record]) -> list[Table]:

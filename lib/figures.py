@@ -6,6 +6,8 @@ A figure is a function of what it shows. The same method has the same colour in 
 PNG with that alt text. Images are [channels, height, width] in [0, 1].
 """
 
+import base64
+import io
 import json
 from collections.abc import Sequence
 from itertools import cycle
@@ -18,6 +20,7 @@ import torch
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor
 
 from lib.files import resolve
@@ -90,6 +93,21 @@ def as_picture(
     """An image as matplotlib wants it. Raises TypeError for bytes."""
     check_unit_range(image)
     return image.detach().cpu().float().clamp(0, 1).permute(1, 2, 0).numpy()
+
+
+def encoded(
+    image: Float[Tensor, "channels height width"], kind: str = "png", **options: int
+) -> bytes:
+    """An image as a file; `options` go to Pillow."""
+    file = io.BytesIO()
+    pixels = (as_picture(image) * 255).round().astype("uint8")
+    Image.fromarray(pixels).save(file, kind, **options)
+    return file.getvalue()
+
+
+def data_address(content: bytes, kind: str) -> str:
+    """A picture's file as what stands in a page instead of its address."""
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def veil(
@@ -413,10 +431,11 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
     As SVG, and as PNG; a large one, of photographs, as JPEG instead, a fifth of the size.
     """
     # Here, since nobody outside a notebook needs it, and it costs half a second.
-    from IPython.display import Image, Markdown, display
+    from IPython import display
 
     place = resolve(folder)
     place.mkdir(parents=True, exist_ok=True)
+    (place / f"{name}.jpg").unlink(missing_ok=True)  # of an earlier run, when it was large
     with plt.rc_context(STYLE):
         figure.savefig(place / f"{name}.svg", metadata={"Date": None})
         shown = place / f"{name}.png"
@@ -429,5 +448,18 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
     (place / f"{name}.json").write_text(texts + "\n")
     plt.close(figure)
     width = figure.get_size_inches()[0] * 100
-    display(Image(shown, width=width, metadata={"alt": alt}))
-    display(Markdown(f"*{caption}*"))
+    display.display(display.Image(shown, width=width, metadata={"alt": alt}))
+    display.display(display.Markdown(f"*{caption}*"))
+
+
+def saved(about: Path) -> dict[str, str]:
+    """What `publish` has saved, by its file of texts: name, alt, caption, source.
+
+    The source is a data address: of the JPEG where there is one, of photographs, else of the SVG.
+    """
+    drawn = about.with_suffix(".jpg")
+    kind = "jpeg"
+    if not drawn.exists():
+        drawn, kind = about.with_suffix(".svg"), "svg+xml"
+    source = data_address(drawn.read_bytes(), kind)
+    return json.loads(about.read_text()) | {"name": about.stem, "source": source}

@@ -39,7 +39,7 @@ def stored(file: Path, shape: tuple[int, ...]) -> UInt8[Tensor, "..."]:
         if count <= IN_MEMORY:
             content = bytearray(count)
             if opened.readinto(content) < count:
-                raise ValueError(f"{file} has become shorter while it was read")
+                raise ValueError(f"{file} became shorter while it was read: wait for who writes it")
             return torch.frombuffer(content, dtype=torch.uint8).view(shape)
         memory = mmap.mmap(opened.fileno(), count, access=mmap.ACCESS_READ)
     mappings.add(memory)

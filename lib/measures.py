@@ -53,6 +53,11 @@ def psnr(mse: float | None) -> float | None:
     return -10 * math.log10(mse)
 
 
+def told(decibels: float | None) -> str:
+    """A PSNR in words."""
+    return "exact" if decibels is None else f"{decibels:.1f} dB"
+
+
 def ssim_map(truth: Picture, prediction: Picture) -> Float[np.ndarray, "height width"]:
     """SSIM at every pixel, mean over channels. Raises ValueError for images below 3x3."""
     # Here, since it costs every process a second that measures nothing.

@@ -19,7 +19,7 @@ from torch import Generator, Tensor, nn
 
 from lib.evaluate import as_array, in_batches
 from lib.masking import draw
-from lib.measures import image_measures, psnr
+from lib.measures import image_measures, psnr, told
 from lib.models.baselines import inpainted
 from lib.patches import Size, grid_of, pixel_mask
 from lib.scores import scores_of
@@ -43,8 +43,7 @@ class Completion:
 
     def told(self, by: str) -> str:
         """The PSNR of one of them in words."""
-        value = self.decibels[by]
-        return "exact" if value is None else f"{value:.1f} dB"
+        return told(self.decibels[by])
 
 
 def compare(

@@ -55,4 +55,4 @@ def test_what_is_seen_is_kept_and_what_is_hidden_is_measured(model):
     assert kept.float().mean() == 0.5
     assert torch.equal(completed[:, kept], original[:, kept])
     error = ((completed - original)[:, ~kept] ** 2).mean().item()
-    assert found.words == f"50% hidden, {-10 * math.log10(error):.1f} dB on hidden pixels"
+    assert found.words == f"50% hidden, there {-10 * math.log10(error):.1f} dB"

@@ -87,6 +87,14 @@ def test_a_figure_is_saved_with_its_texts(kind, tmp_path):
     assert not plt.get_fignums(), "no figure is left open"
 
 
+def test_a_figure_that_was_large_leaves_no_jpeg_behind(tmp_path):
+    (tmp_path / "09-test.jpg").write_bytes(b"of an earlier run")
+    figures.publish(rows(), "09-test", "An alternative text.", "A caption.", tmp_path)
+    found = figures.saved(tmp_path / "09-test.json")
+    assert found["source"].startswith("data:image/svg+xml;base64,")
+    assert (found["name"], found["caption"]) == ("09-test", "A caption.")
+
+
 def test_a_large_figure_is_a_jpeg(tmp_path):
     """Photographs would take megabytes as PNG, in the notebook, too."""
     noise = torch.rand(3, 400, 400, generator=torch.Generator().manual_seed(0))

@@ -4,13 +4,12 @@ Copied into an empty folder with the few files of ours that they need, they run 
 torch, pydantic and jaxtyping.
 """
 
-import ast
 import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+from test_house import FILES, name_of
 
 from lib.files import ROOT
 
@@ -57,38 +56,27 @@ sys.meta_path = [finder for finder in sys.meta_path if "editable" not in repr(fi
 """
 
 
-def of_ours(file: str) -> set[str]:
-    """The files of ours that a file imports, whenever it does."""
-    found = set()
-    for node in ast.walk(ast.parse((ROOT / file).read_text())):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            path = name.replace(".", "/")
-            found |= {f for f in (f"{path}.py", f"{path}/__init__.py") if (ROOT / f).exists()}
-    return {file for file in found if file.startswith("lib/")}
-
-
 def needed_by(files: list[str]) -> set[str]:
-    """These files and all of ours that they need, with the folders' own."""
+    """These files and all of ours that they import, whenever they do, as modules."""
     found: set[str] = set()
-    waiting = set(files)
+    waiting = {name_of(ROOT / file) for file in files}
     while waiting:
-        file = waiting.pop()
-        found.add(file)
-        waiting |= of_ours(file) - found
-    folders = {parent for file in found for parent in Path(file).parents if parent.name}
-    return found | {f"{place}/__init__.py" for place in folders}
+        name = waiting.pop()
+        found.add(name)
+        packages = {".".join(name.split(".")[:depth]) for depth in range(1, name.count(".") + 1)}
+        imported = {other for other, _ in FILES[name] if other in FILES}
+        waiting |= (packages | imported) - found
+    return found
 
 
 @pytest.mark.parametrize("part", LIFTED)
 def test_a_part_runs_elsewhere(part, tmp_path):
-    for file in needed_by(LIFTED[part]):
-        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(ROOT / file, tmp_path / file)
+    needed = needed_by(LIFTED[part])
+    for file in (ROOT / "lib").rglob("*.py"):
+        if name_of(file) in needed:
+            copy = tmp_path / file.relative_to(ROOT)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, copy)
     (tmp_path / "use.py").write_text(ALONE + USED[part])
     done = subprocess.run(
         [sys.executable, "use.py"], cwd=tmp_path, capture_output=True, text=True, check=False
@@ -98,14 +86,9 @@ def test_a_part_runs_elsewhere(part, tmp_path):
 
 @pytest.mark.parametrize("part", LIFTED)
 def test_a_part_needs_three_libraries(part):
-    """When it is imported; a map of a file into memory asks for numpy when it is made."""
-    for file in needed_by(LIFTED[part]):
-        statements = ast.parse((ROOT / file).read_text()).body
-        for node in statements:
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            names += [node.module] if isinstance(node, ast.ImportFrom) else []
-            for top in {name.partition(".")[0] for name in names}:
-                assert top in {*NEEDED, "lib", *sys.stdlib_module_names}, f"{file} imports {top}"
+    known = {*NEEDED, "lib", *sys.stdlib_module_names}
+    asked = {(name, other) for name in needed_by(LIFTED[part]) for other, _ in FILES[name]}
+    assert not [pair for pair in asked if pair[1].partition(".")[0] not in known]
 
 
 def test_few_files_are_needed():

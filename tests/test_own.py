@@ -60,8 +60,18 @@ def test_of_a_large_folder_some_are_taken_evenly_and_the_rest_is_counted(tmp_pat
         painted(tmp_path / f"{number}.png")
     one = painted(tmp_path / "elsewhere" / "one.png")
     found = own_pictures([tmp_path, one], at_most=4, shorter=16)
-    assert list(found.pictures) == ["0", "2", "5", "8", "one"] and found.left_out == 7
-    assert own_pictures([tmp_path], at_most=11, shorter=16).left_out == 0
+    assert list(found.pictures) == ["0", "2", "5", "8", "one"] and len(found.left_out) == 7
+    assert own_pictures([tmp_path], at_most=11, shorter=16).left_out == []
+
+
+def test_names_are_short_and_differ(tmp_path):
+    long = "Screenshot from 2024-05-11 10-22-3"
+    for place, name in (("a", f"{long}3"), ("a", f"{long}4"), ("b", f"{long}3"), ("b", "c" * 99)):
+        painted(tmp_path / place / f"{name}.png")
+    again = tmp_path / "b" / f"{'c' * 99}.png"
+    found = own_pictures([tmp_path, again, again, again], shorter=16)
+    assert len(found.pictures) == 7 and max(map(len, found.pictures)) <= 24
+    assert list(found.pictures)[:2] == ["Screensh...5-11 10-22-33", "Screensh...5-11 10-22-34"]
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,8 @@ embedded photographs stand for the reader's.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import chain, count
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ from lib.data.pictures import open_rgb, within
 from lib.data.registry import DataError
 from lib.files import resolve
 
+LONGEST = 24  # signs of a picture's name
 SHORTER = 256  # side of a picture in pixels; the longer one is at most twice that
 
 Picture = Float[Tensor, "3 height width"]  # in [0, 1]
@@ -34,7 +36,7 @@ class OwnPictures:
 
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)  # a sentence each
-    left_out: int = 0  # files of folders that were not read, since there were more than asked for
+    left_out: list[Path] = field(default_factory=list)  # of folders with more than asked for
 
 
 def own_pictures(
@@ -51,26 +53,23 @@ def own_pictures(
     if not paths:
         return OwnPictures({name: read_picture(photo_file(name), shorter) for name in PHOTOS})
     found = OwnPictures()
-    left_out = 0
     for place in map(resolve, paths):
         if place.is_dir():
-            left_out += add_folder(place, found, at_most, shorter)
+            add_folder(place, found, at_most, shorter)
         else:
             found.pictures[free_name(place, found)] = read_picture(place, shorter)
-    return replace(found, left_out=left_out)
+    return found
 
 
-def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: int) -> int:
-    """Add what can be read of a folder, give how many files were left out.
-
-    Raises DataError where nothing can.
-    """
+def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: int) -> None:
+    """Add what can be read of a folder. Raises DataError where nothing can."""
     files = [*files_in(place, place)]
     for below in folders_in(place):
         files += files_in(below, place)
     if not files:
         raise DataError(f"there is no picture in {place} or one level below: give another folder")
     chosen = evenly(files, at_most)
+    found.left_out.extend(file for file in files if file not in chosen)
     before = len(found.pictures)
     for file in chosen:
         try:
@@ -81,7 +80,6 @@ def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: in
         raise DataError(
             f"none of the {len(chosen)} pictures in {place} can be read: {found.skipped[0]}"
         )
-    return len(files) - len(chosen)
 
 
 def evenly(files: list[Path], at_most: int | None) -> list[Path]:
@@ -92,9 +90,17 @@ def evenly(files: list[Path], at_most: int | None) -> list[Path]:
 
 
 def free_name(file: Path, found: OwnPictures) -> str:
-    """What a picture is called: its file's name, with its folder's where that is taken."""
-    names = (file.stem, f"{file.parent.name}/{file.name}", str(file))
-    return next(name for name in names if name not in found.pictures)
+    """What a picture is called: its file's name, with its folder's, or a number, where that is
+    taken; of a long one beginning and end, for a figure has little room.
+    """
+    names = (file.stem, f"{file.parent.name}/{file.name}")
+    numbered = (f"{number} {file.stem}" for number in count(2))
+    every = map(shortened, chain(names, numbered))
+    return next(name for name in every if name not in found.pictures)
+
+
+def shortened(name: str) -> str:
+    return name if len(name) <= LONGEST else f"{name[:8]}...{name[-(LONGEST - 11) :]}"
 
 
 def read_picture(file: Path, shorter: int = SHORTER) -> Picture:

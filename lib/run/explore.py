@@ -5,18 +5,16 @@ anew within a fifth of a second, of pictures of 128 pixels. Everywhere else, on 
 report and under papermill, a still picture of the first choice stands in its place.
 """
 
-import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import nn
 
-from lib.figures import as_picture, mosaic, titled_pictures, veil
+from lib.figures import encoded, mosaic, titled_pictures, veil
 from lib.masking import STRATEGIES
-from lib.measures import psnr
+from lib.measures import psnr, told
 from lib.run.progress import in_jupyter
 from lib.streams import stream
 from lib.windows import Picture, complete, hidden_pixels, mask_of
@@ -63,9 +61,9 @@ def sight(model: nn.Module, picture: Picture, strategy: str, ratio: float, seed:
     hidden = hidden_pixels(model, picture, mask)
     completed = complete(model, picture, mask, STRIDE)
     decibels = psnr(float(((completed - picture)[:, hidden] ** 2).mean()))
-    told = "exact" if decibels is None else f"{decibels:.1f} dB on hidden pixels"
     seen = veil(picture[None], hidden[None, None])[0]
-    return Sight((seen, completed, picture), f"{mask.float().mean():.0%} hidden, {told}")
+    words = f"{mask.float().mean():.0%} hidden, there {told(decibels)}"
+    return Sight((seen, completed, picture), words)
 
 
 def still(model: nn.Module, name: str, picture: Picture, strategy: str) -> Figure:
@@ -77,10 +75,7 @@ def still(model: nn.Module, name: str, picture: Picture, strategy: str) -> Figur
 
 def as_png(pictures: Sequence[Picture]) -> bytes:
     """Pictures side by side as a file."""
-    whole = mosaic(torch.stack(list(pictures)), len(pictures))
-    file = io.BytesIO()
-    Image.fromarray((as_picture(whole) * 255).round().astype("uint8")).save(file, "PNG")
-    return file.getvalue()
+    return encoded(mosaic(torch.stack(list(pictures)), len(pictures)))
 
 
 def sliders(model: nn.Module, pictures: dict[str, Picture], strategies: Sequence[str]):

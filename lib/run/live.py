@@ -5,16 +5,13 @@ a bar, a curve, one strip of pictures; when the training has ended a line of tex
 place, so a notebook that is saved stays small. Looking costs the model one pass of eight images.
 """
 
-import base64
 import html
-import io
 import time
 
 import torch
-from PIL import Image
 from torch import nn
 
-from lib.figures import as_picture, mosaic, veil
+from lib.figures import data_address, encoded, mosaic, veil
 from lib.patches import pixel_mask
 from lib.pixels import unit_range
 from lib.shapes import Bytes, Mask, Pixels
@@ -96,12 +93,9 @@ def strip(model: nn.Module, images: Bytes, mask: Mask) -> str:
     made = completed(model, truth, mask)
     filled = torch.where(hidden, made, truth) if mask.any() else made  # all of it: as it is
     both = mosaic(torch.cat([veil(truth, hidden), filled.expand(-1, 3, -1, -1)]), len(truth))
-    packed = io.BytesIO()
-    Image.fromarray((as_picture(both) * 255).round().astype("uint8")).save(packed, "PNG")
-    data = base64.b64encode(packed.getvalue()).decode()
     style = f"width:{TILE * len(truth)}px;image-rendering:pixelated"
     about = f'alt="Images as they are seen, and completed." style="{style}"'
-    return f'<img {about} src="data:image/png;base64,{data}">'
+    return f'<img {about} src="{data_address(encoded(both), "png")}">'
 
 
 @torch.no_grad()

@@ -3,14 +3,13 @@
 Every figure of it is inside the file, so nothing else has to lie beside it.
 """
 
-import base64
-import json
 from pathlib import Path
 
 import jinja2
 import pandas as pd
 from markupsafe import Markup
 
+from lib.figures import saved
 from lib.files import write_text
 
 TEMPLATE = """<!doctype html>
@@ -37,17 +36,8 @@ def write_page(
     file: Path, title: str, table: pd.DataFrame, figures: list[str], folder: Path
 ) -> Path:
     """Write a page of a table and of figures that `figures.publish` has saved in a folder."""
-    drawn = [figure(folder / name) for name in figures]
+    drawn = [saved(folder / f"{name}.json") for name in figures]
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     numbers = Markup(table.to_html(border=0, na_rep=""))  # which escapes what it writes
     write_text(file, page.render(title=title, table=numbers, figures=drawn))
     return file
-
-
-def figure(saved: Path) -> dict[str, str]:
-    """A saved figure: its texts, and itself as a data address."""
-    texts = json.loads(saved.with_name(f"{saved.name}.json").read_text())
-    drawn = next(f for f in map(saved.with_suffix, (".jpg", ".png")) if f.exists())
-    kind = "jpeg" if drawn.suffix == ".jpg" else "png"
-    data = base64.b64encode(drawn.read_bytes()).decode()
-    return texts | {"source": f"data:image/{kind};base64,{data}"}

@@ -279,7 +279,7 @@ class Showing(Config):
     weights: str = "imagenette-mae"  # of a ViT-MAE, as `published.load_pretrained` takes them
     stride: int = Field(4, ge=1)  # patches from one window to the next
     at_most: int = Field(24, ge=1)  # pictures of a folder
-    in_detail: int = Field(4, ge=1)  # of the pictures, under every mask
+    in_detail: int = Field(3, ge=1)  # of the pictures, under every mask
 
 
 def settle(device: str, precision: str) -> str:
