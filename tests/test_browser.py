@@ -257,10 +257,16 @@ def test_jupyterlab_opens_on_the_front_page_and_asks_nothing(browser, lab):
 
 
 def run_all(browser, address, name):
-    """A notebook opened in JupyterLab, with all of its cells begun."""
+    """A notebook opened in JupyterLab, with all of its cells begun.
+
+    Each in a workspace of its own: JupyterLab opens again what the last window had open, and a
+    notebook of before would be the one that is run.
+    """
     window = browser.new_page(viewport={"width": 1400, "height": 1000})
-    window.goto(f"{address}/lab/tree/notebooks/{name}.ipynb?token=secret")
+    window.goto(f"{address}/lab/workspaces/{name}/tree/notebooks/{name}.ipynb?token=secret")
     window.get_by_text("Python 3 (ipykernel) | Idle").wait_for(timeout=120_000)
+    tabs = window.locator("#jp-main-dock-panel .lm-TabBar-tabLabel").all_inner_texts()
+    assert tabs == [f"{name}.ipynb"]
     window.get_by_role("menuitem", name="Run", exact=True).click()
     window.get_by_text("Run All Cells", exact=True).click()
     return window
