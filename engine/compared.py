@@ -55,6 +55,7 @@ def tab(name: str, record: Record) -> dict[str, str]:
     sheet = read_sheet(REPORTS / "results" / "standard" / f"{record.name}.json", record)
     return {
         "name": name,
+        "key": record.key,
         "source": drawn(sheet, shown),
         "alt": f"Test images, {shown} hidden, and completed by a model trained on {name}.",
         "caption": f"{STRATEGIES[name].summary} Seed {record.parameters['seed']}: {numbers}.",

@@ -41,6 +41,7 @@ GAPS = {
     "block@0.75/psnr_hidden": "PSNR hidden, block gaps [dB]",
     "grid@0.75/psnr_hidden": "PSNR hidden, grid gaps [dB]",
 }
+USED_BY = {"all": "fine-tuned", "linear": "linear layer", "nearest": "nearest neighbour"}  # labels
 OF_GAPS = ("psnr_hidden", "ssim_hidden")  # measures that are published of each kind of them
 # What identifies a row to a reader, in this order.
 ABOUT = ["data", "training", "epochs", "seeds", "images filled", "images probed"]
@@ -132,7 +133,8 @@ def trained_as(record: Record) -> str:
         if given["options"].get("normalise_target"):
             words.append("normalised target")
     if given["fine_tune"]:
-        words.append("fine-tuned")
+        words.append(USED_BY[given["fine_tune"]["method"]])
+        words += ["longer"] if given["fine_tune"]["extra_steps"] else []
     return ", ".join(words)
 
 
@@ -223,7 +225,8 @@ def views() -> dict[str, pd.DataFrame]:
 
 
 def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
-    """A row for each configuration, on test images: what it is, its images, means with intervals.
+    """A row for each configuration, by its text, on test images: what it is, its images, means
+    with intervals.
 
     filled   measures of reconstruction and their titles; what features are worth stands beside them
     """
@@ -240,12 +243,12 @@ def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
             rows[text] = row
     if not rows:
         return pd.DataFrame()
-    frame = pd.DataFrame(rows.values()).sort_values(ABOUT[:3], kind="stable")
+    frame = pd.DataFrame.from_dict(rows, orient="index").sort_values(ABOUT[:3], kind="stable")
     columns = [*ABOUT, *filled.values(), *FEATURES.values()]
     shown = frame.reindex(columns=[name for name in columns if name in frame])
     counts = shown.select_dtypes("number").columns
     shown[counts] = shown[counts].astype("Int64")
-    return shown.astype(object).where(shown.notna(), "").reset_index(drop=True)
+    return shown.astype(object).where(shown.notna(), "")
 
 
 def with_interval(mean: float, half_width: float) -> str:

@@ -1,8 +1,10 @@
 # A rule for each notebook, on embedded images; the page of what they found is made after all.
+import time
+
 from engine.notebooks import EXECUTED, all_notebooks, stamp_of
 
 STAMPS = {notebook.stem: stamp_of(notebook) for notebook in all_notebooks()}
-FINISH = "{PYTHON:q} -m engine.report"
+FINISH = f"{{PYTHON:q}} -m engine.report {time.time():.0f}"
 
 
 for NAME, STAMP in STAMPS.items():

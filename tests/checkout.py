@@ -70,7 +70,7 @@ def make(place: Path) -> Path:
     """The code and a sweep called `tiny`, without notebooks."""
     for folder in CODE:
         shutil.copytree(ROOT / folder, place / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in ("requirements.lock", "REFERENCES.md"):
+    for name in ("requirements.lock", "REFERENCES.md", "CITATION.cff"):
         shutil.copy(ROOT / name, place)
     for folder in ("notebooks", "sweeps", "reports"):
         (place / folder).mkdir()

@@ -217,3 +217,13 @@ def test_what_is_declared_is_imported_or_run_or_read():
                 used.add(canonicalize_name(LIBRARY_OF.get(top, top)))
     assert not declared() - used - run
     assert all(importlib.metadata.version(name) for name in declared() & run - {"mutmut"})
+
+
+def test_a_wheel_holds_every_package():
+    about = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    there = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for top in ("lib", "engine")
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    assert set(about["tool"]["setuptools"]["packages"]) == there

@@ -9,16 +9,18 @@ import re
 import shutil
 
 import checkout
+import nbformat
 import pandas as pd
 import pytest
 
-from engine import notebooks, publish, report
+from engine import executed, grids, notebooks, publish, report
 from engine.notebooks import Outcome
 from engine.story import html as html_of
-from engine.story import story_of
+from engine.story import references, story_of
 from lib.files import NOTEBOOKS, replace_file
 from lib.run import records
 from lib.run.experiment import run
+from lib.run.records import Measure
 from lib.run.settings import Execution, Experiment
 
 OUTPUT = "execution = {}"
@@ -135,31 +137,51 @@ def found(tmp_path_factory):
 
 
 def test_a_table_for_each_mask_says_what_each_row_is_of(found):
-    made = report.tables_of(found)
+    *made, features = grids.tables_of(found)
     titles = ["Whole test images, nothing hidden", "Test images under random masks, ratio 0.75"]
     assert [table.title for table in made] == titles
+    keys = {record.model.family: record.key for record in found}
     for table in made:
-        said = " ".join([table.same, *table.columns])
-        for text in (
-            "data: digits, 60 training",
-            "epochs: 0",
-            "images filled: 10",
-            "images probed",
-        ):
-            assert text in said
-        keys = [key for key, _ in table.rows]
-        assert len(keys) == 2, "raw pixels fill no gaps"
-        assert set(keys) <= {record.key for record in found}
-        assert all(len(values) == len(table.columns) for _, values in table.rows)
+        assert table.same == "data: digits, 60 training images; epochs: 0; images: 10"
+        assert {key for row in table.rows for key in row.keys.values()} == {
+            keys["mean_fill"],
+            keys["pca"],
+        }, "raw pixels fill no gaps"
+    assert {key for row in features.rows for key in row.keys.values()} == {
+        keys["raw_pixels"],
+        keys["pca"],
+    }, "the mean image has no features"
+    assert "images: 300" in features.same and features.columns == ["linear probe", "k-NN"]
 
 
-def test_what_fills_gaps_best_stands_first_and_what_is_missing_is_empty(found):
-    table = report.tables_of(found)[1]
-    column = table.columns.index("PSNR hidden [dB]")
-    best, worst = (values[column] for _, values in table.rows)
-    assert best > worst
-    probe = table.columns.index("linear probe")
-    assert sorted(str(values[probe]) for _, values in table.rows)[0] == "", "of the mean image"
+def test_what_is_best_stands_first(found):
+    for table in grids.tables_of(found)[1:]:
+        best, worst = (row.cells[table.columns[0]].value for row in table.rows)
+        assert best > worst
+
+
+def test_seeds_are_one_row_with_their_mean_and_interval(found):
+    (one,) = [record for record in found if record.model.family == "pca"]
+    shifted = []
+    for seed, by in enumerate((-0.1, 0.0, 0.1)):
+        told = one.metrics["test"]["probe_accuracy"]
+        changed = told.model_copy(update={"value": 0.5 + by})
+        metrics = one.metrics | {"test": {"probe_accuracy": changed}}
+        own = {"key": f"{seed}" * 16, "parameters": one.parameters | {"seed": seed}}
+        shifted.append(one.model_copy(update=own | {"metrics": metrics}))
+    (table,) = grids.tables_of(shifted)
+    (row,) = table.rows
+    assert row.keys == {"0": "0" * 16, "1": "1" * 16, "2": "2" * 16}
+    half = 4.3027 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
+    assert row.cells["linear probe"] == grids.Cell(f"0.500 ± {half:.3f}", pytest.approx(0.5))
+
+
+def test_few_labels_have_their_accuracies(found):
+    told = found[0].metrics["test"] | {"accuracy@0.01": Measure(value=0.25, n=7)}
+    few = found[0].model_copy(update={"metrics": {"test": told}})
+    table = grids.tables_of([few])[0]
+    assert (table.title, table.columns[-1]) == ("Accuracy with few labels", "1% of the labels")
+    assert table.rows[0].cells["1% of the labels"] == grids.Cell("0.250", 0.25)
 
 
 def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
@@ -169,7 +191,8 @@ def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
     monkeypatch.setattr(records, "read_all", lambda folder: found)
     page = report.page([Outcome("01_vanilla_autoencoder", 1.0, None)])
     linked = set(re.findall(r'href="#record-(\w+)"', page))
-    assert linked == {record.key for record in found if record.images_sha256}
+    there = set(re.findall(r'id="record-(\w+)"', page))
+    assert {record.key for record in found} <= linked <= there
     for record in found:
         (text,) = re.findall(rf'id="record-{record.key}"><summary>.*?<pre>(.*?)</pre>', page)
         told = json.loads(html.unescape(text))
@@ -200,15 +223,14 @@ def test_the_page_tells_what_each_notebook_found(monkeypatch):
 
 def test_numbers_of_a_table_are_those_of_the_record(found):
     (record,) = [record for record in found if record.model.family == "pca"]
-    row = report.row_of(record, "random@0.75")
-    assert row["PSNR hidden [dB]"] == record.value("random@0.75/psnr_hidden")
-    assert row["images filled"] == record.metrics["test"]["random@0.75/psnr_hidden"].n == 10
-    assert row["images probed"] == str(record.metrics["test"]["probe_accuracy"].n)
-    assert row["epochs"] == 0
+    table = grids.tables_of(found)[1]
+    (row,) = [row for row in table.rows if record.key in row.keys.values()]
+    value = record.value("random@0.75/psnr_hidden")
+    assert row.cells["PSNR hidden [dB]"] == grids.Cell(f"{value:.2f}", value)
 
 
 def test_no_run_gives_no_table():
-    assert report.tables_of([]) == []
+    assert grids.tables_of([]) == []
 
 
 def test_text_of_a_notebook_is_escaped_and_links_stay_on_the_page():
@@ -220,9 +242,40 @@ def test_text_of_a_notebook_is_escaped_and_links_stay_on_the_page():
 
 def test_published_views_are_on_the_page_where_there_are_any(monkeypatch):
     monkeypatch.setattr(report, "all_notebooks", list)
-    monkeypatch.setattr(publish, "views", lambda: {"A view": pd.DataFrame({"a": ["<b>"]})})
+    view = pd.DataFrame({"data": ["a"], "training": ["<b>"], "k-NN": ["0.5"]})
+    monkeypatch.setattr(publish, "views", lambda: {"A view": view})
     page = report.page([])
     assert "A view" in page
     assert "&lt;b&gt;" in page
     monkeypatch.setattr(publish, "views", dict)
     assert "Published runs" not in report.page([])
+
+
+# --- the executed notebooks as pages
+
+
+@pytest.mark.parametrize("book", sorted(NOTEBOOKS.glob("0*.ipynb")), ids=lambda book: book.stem)
+def test_the_page_of_a_notebook_stands_alone(book):
+    """Links lead to pages that are made, pictures are inside, equations are drawn."""
+    page = executed.html_of(book)
+    told = story_of(book)
+    assert f"<title>{html.escape(told.question, quote=False)}</title>" in page
+    stems = {f"{other.stem}.html" for other in NOTEBOOKS.glob("0*.ipynb")}
+    keys = {key for shelf in references() for key in (shelf.key, *(key for key, _ in shelf.works))}
+    on_report = {f"../index.html#{key}" for key in keys | {"references"}}
+    links = {link for link in re.findall(r'<a\b[^>]*href="([^"]*)"', page) if link[0] != "#"}
+    outside = {link for link in links if link.startswith("https://")}
+    assert stems & links and links - outside <= stems | on_report
+    pictures = re.findall(r"<img\b[^>]*>", page)
+    assert len(pictures) >= 4
+    for picture in pictures:
+        assert 'src="data:image/' in picture
+        assert re.search(r'alt="[^"]{10,}"', picture) and "No description" not in picture
+    prose = "".join(
+        cell.source
+        for cell in nbformat.read(book, as_version=4).cells
+        if cell.cell_type == "markdown"
+    )
+    assert page.count("<math") == len(executed.MATH.findall(prose))
+    drawn = "".join(re.findall(r"<math.*?</math>", page))
+    assert "\\" not in drawn, "a command that is not known is left as it is"

@@ -95,7 +95,7 @@ def sliders(model: nn.Module, pictures: dict[str, Picture], strategies: Sequence
         chosen = {name: control.value for name, control in controls.items()}
         found = sight(model, pictures[chosen.pop("picture")], **chosen)
         shown.value = as_png(found.pictures)
-        words.value = found.words
+        words.value = f"From left: what is seen, completed ({found.words}), original."
 
     for control in controls.values():
         control.observe(draw, "value")
