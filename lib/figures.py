@@ -305,6 +305,8 @@ def draw_bars(axis: Axes, values: Bars, names: dict[str, str] | None) -> None:
         end = length + half if right else length - half
         side = "left" if right else "right"
         axis.text(end, label, f" {length:.3g} ", va="center", ha=side, fontsize=8)
+    if np.isnan(lengths).all():
+        axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", va="center")
     axis.grid(axis="y", visible=False)
     axis.margins(x=0.18)
 

@@ -19,9 +19,14 @@ class Register(Mapping[str, Entry], Generic[Entry]):
     def __init__(self, package: str):
         self.package = package
         self.entries: dict[str, Entry] = {}
+        self.files: dict[str, str] = {}  # by name: the module that it is from
         self.filled = False
 
-    def add(self, name: str, entry: Entry) -> None:
+    def add(self, name: str, entry: Entry, module: str) -> None:
+        """One name more. Raises ValueError where another module has it; one may be reloaded."""
+        other = self.files.setdefault(name, module)
+        if other != module:
+            raise ValueError(f"{name!r} is in {other} already: {module} has to call it otherwise")
         self.entries[name] = entry
 
     def fill(self) -> None:

@@ -303,8 +303,10 @@ def main() -> int:
             f"the results of {', '.join(refused)} changed and the version did not: raise it beside the code, or mend the code (of what is new and not committed: git checkout tests/fingerprints.json, then run this again)"
         )
         return 1
-    FILE.write_text(json.dumps(fresh, indent=1) + "\n")
-    print(f"{len(fresh)} fingerprints in {FILE.name}")
+    FILE.write_text(json.dumps(fresh, indent=1, sort_keys=True) + "\n")
+    print(
+        f"{len(fresh)} fingerprints in {FILE.name}; new: {', '.join(fresh.keys() - stored) or 'none'}"
+    )
     return 0
 
 

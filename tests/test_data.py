@@ -243,3 +243,10 @@ def test_a_subset_of_one_is_one_and_of_all_is_all_in_order():
     assert len(load("digits", "test", subset=1)) == 1
     assert torch.equal(load("digits", "test", subset=300).images, everything.images)
     assert not torch.equal(load("digits", "test", subset=299).images, everything.images[:299])
+
+
+def test_too_few_images_to_learn_from_are_told():
+    splits = {split: load("digits", split) for split in SPLITS}
+    assert "notebook 08" not in describe(splits)
+    few = {split: images.take(torch.arange(5)) for split, images in splits.items()}
+    assert "only 5 images to train on" in describe(few) and "notebook 08" in describe(few)

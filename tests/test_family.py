@@ -107,7 +107,7 @@ def test_a_file_that_is_dropped_in_is_found_and_imported_when_it_is_asked_for(
     place = tmp_path / "somebodys"
     place.mkdir()
     (place / "__init__.py").touch()
-    adds = "import somebodys\nsomebodys.register.add('{0}', '{0} entry')\n"
+    adds = "import somebodys\nsomebodys.register.add('{0}', '{0} entry', __name__)\n"
     (place / "one.py").write_text(adds.format("one"))
     (place / "two.py").write_text(adds.format("two"))
     monkeypatch.syspath_prepend(tmp_path)
@@ -122,5 +122,14 @@ def test_a_file_that_is_dropped_in_is_found_and_imported_when_it_is_asked_for(
 
 def test_a_file_that_is_imported_by_itself_is_found_without_the_others(tmp_path, monkeypatch):
     register = Register("a package that does not exist")
-    register.add("one", 1)
+    register.add("one", 1, "a file")
     assert register["one"] == 1
+
+
+def test_a_name_is_given_once_and_its_own_file_may_be_loaded_again():
+    register = Register("a package that does not exist")
+    register.add("one", 1, "a file")
+    register.add("one", 2, "a file")
+    assert register["one"] == 2
+    with pytest.raises(ValueError, match="'one' is in a file already: another"):
+        register.add("one", 3, "another")

@@ -1,6 +1,7 @@
 """Figures show what they are given, in one style, and are saved with their texts."""
 
 import json
+import math
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -206,3 +207,8 @@ def test_a_label_has_the_colour_of_the_method_that_it_names():
     series = {"trained": ([1, 2], [1.0, 2.0]), "mae": ([1, 2], [2.0, 3.0])}
     drawn = figures.lines(series, "x", "y", {"trained": "pca"}).axes[0].lines
     assert [line.get_color() for line in drawn] == [figures.COLOURS["pca"], figures.COLOURS["mae"]]
+
+
+def test_bars_of_nothing_say_so():
+    drawn = figures.bars({"probe": {"a": (math.nan, math.nan), "b": (None, math.nan)}})
+    assert [text.get_text() for text in drawn.axes[0].texts] == ["not measured"]

@@ -22,7 +22,7 @@ def test_results_are_those_of_the_version(name):
     )
     found = measure()
     assert not fingerprints.differs(name, STORED[name]["values"], found), (
-        f"{name} gives other results than version {version} did: raise its version if that is meant ({STORED[name]['values']} -> {found})"
+        f"{name} gives other results than version {version} did: raise its version if that is meant (of what is new and not committed: git checkout tests/fingerprints.json, and store it again) ({STORED[name]['values']} -> {found})"
     )
     assert found, "a fingerprint of nothing guards nothing"
     if isinstance(found, dict):

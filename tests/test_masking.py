@@ -5,6 +5,7 @@ import torch
 
 from lib import masking
 from lib.masking import STRATEGIES, draw, hidden_count
+from lib.masking.registry import strategy
 from lib.scores import SCORES
 from lib.streams import stream
 
@@ -41,7 +42,8 @@ def test_masks_follow_from_their_generator_alone(name):
     torch.manual_seed(1)
     first = many(name, (8, 8), ratio)
     torch.manual_seed(2)
-    assert torch.equal(first, many(name, (8, 8), ratio))
+    again = many(name, (8, 8), ratio)
+    assert torch.equal(first, again), f"{name} draws from something else than its generator"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -145,3 +147,18 @@ def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
 def registry(monkeypatch):
     """Strategies of a test are gone after it."""
     monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
+
+
+def test_a_strategy_without_a_sentence_and_one_that_miscounts_are_refused(monkeypatch):
+    monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
+    monkeypatch.setattr(STRATEGIES, "files", dict(STRATEGIES.files))
+
+    def unsaid(batch, grid, hidden, generator, scores=None, progress=None):
+        return torch.zeros(batch, grid[0] * grid[1], dtype=torch.bool)
+
+    with pytest.raises(ValueError, match="'unsaid' has no docstring"):
+        strategy()(unsaid)
+    unsaid.__doc__ = "Hides nothing."
+    strategy()(unsaid)
+    with pytest.raises(RuntimeError, match="exactly 8 of 16 patches in every image, but 0 to 0"):
+        many("unsaid", (4, 4), 0.5)

@@ -3,11 +3,15 @@
 import ast
 import itertools
 import re
+import shlex
 
 import nbformat
 import pytest
+import yaml
+from papermill.cli import _resolve_type
 
 from lib.files import NOTEBOOKS, ROOT
+from lib.run import parameters
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 LARGEST = 1_500_000  # bytes of a notebook with its outputs
@@ -83,6 +87,8 @@ def test_every_picture_has_an_alternative_text(cells):
 
 def test_stored_outputs_hold_no_noise(cells):
     assert not any("papermill" in cell.metadata or "execution" in cell.metadata for cell in cells)
+    kinds = {kind for cell in code(cells) for o in cell.outputs for kind in o.get("data", {})}
+    assert "application/vnd.jupyter.widget-view+json" not in kinds, "of a run in JupyterLab"
 
 
 def test_citations_lead_to_the_bibliography():
@@ -125,11 +131,48 @@ def test_headings_make_a_table_of_contents(cells):
     assert all(later - earlier <= 1 for earlier, later in itertools.pairwise(levels))
 
 
-def test_outputs_hold_no_path_of_a_machine(cells):
-    shown = [
+def test_outputs_hold_no_path_of_a_machine_no_time_and_no_bar(cells):
+    texts = [output.get("text", "") for cell in code(cells) for output in cell.outputs]
+    texts += [
         text
         for cell in code(cells)
         for output in cell.outputs
-        for text in (output.get("text", ""), output.get("data", {}).get("text/plain", ""))
+        for kind, text in output.get("data", {}).items()
+        if kind.startswith("text/")
     ]
-    assert not any(re.search(r"/(home|tmp|root|Users|work|usr)/", text) for text in shown)
+    for noise in (
+        r"/(home|tmp|root|Users|work|usr)/",
+        r"\b20\d\d-\d\d-\d\d\b|\b\d\d:\d\d:\d\d\b",
+        r"\d+ of \d+ steps|it/s\]",
+    ):
+        assert not [text for text in texts if re.search(noise, text)]
+
+
+# --- exercises
+
+
+def solutions(file) -> tuple[str, str]:
+    """The exercises of a notebook, and what is folded below them."""
+    last = nbformat.read(file, 4).cells[-1].source.partition("**Exercises.**")[2]
+    asked, _, told = last.partition("<details>")
+    return asked, told
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_what_an_exercise_changes_are_parameters_of_its_notebook(file):
+    """As papermill reads them: -p a value, -y YAML."""
+    asked, _ = solutions(file)
+    assert asked.count("(a)") == 1
+    for flags in re.findall(r"`(-[py] [^`]+)`", asked):
+        if "PATH" in flags or "my/" in flags:
+            continue  # the reader's own
+        words, given = shlex.split(flags), {}
+        while words:
+            kind, *words = words
+            if kind == "-p":
+                name, value, *words = words
+                given[name] = _resolve_type(value)
+            else:
+                text, *words = words
+                given |= yaml.safe_load(text)
+        parameters.check(file.stem, given)

@@ -31,7 +31,8 @@ def test_every_picture_of_files_and_folders_is_there_with_its_own_shape(tmp_path
     painted(tmp_path / "more" / "dogs" / "b.png", colour=(0, 0, 255))
     (tmp_path / "more" / "notes.txt").write_text("no picture")
     found = own_pictures([one, str(tmp_path / "more")], shorter=32)
-    assert list(found.pictures) == ["one", "a", "b", "dogs/b.png"] and not found.skipped
+    assert list(found.pictures) == ["one", "a", "b", "dogs/b.png"]
+    assert len(found.skipped) == 1 and "notes.txt" in found.skipped[0]
     shapes = [tuple(picture.shape[1:]) for picture in found.pictures.values()]
     assert shapes == [(32, 64), (48, 32), (32, 32), (32, 32)]
     assert found.pictures["dogs/b.png"][2].mean() == 1, "each is itself"
@@ -90,3 +91,21 @@ def test_where_there_is_nothing_to_see_the_path_is_named(tmp_path, made, message
         (place / name).write_bytes(b"")
     with pytest.raises(DataError, match=message):
         own_pictures([place])
+
+
+def test_what_is_cut_and_what_is_not_looked_at_is_told(tmp_path):
+    painted(tmp_path / "long.png", (100, 40))
+    painted(tmp_path / "wide.png", (80, 40))
+    painted(tmp_path / "cats" / "deep" / "a.png")
+    (tmp_path / "phone.heic").write_bytes(b"a kind that is not read")
+    (tmp_path / ".hidden").write_text("nobody's business")
+    found = own_pictures([tmp_path], shorter=32)
+    assert list(found.pictures) == ["long", "wide"] and found.cut == ["long"]
+    (sentence,) = found.skipped
+    assert sentence.startswith("2 beside the pictures") and str(tmp_path) in sentence
+
+
+def test_a_folder_of_another_kind_says_which_kinds_there_are(tmp_path):
+    (tmp_path / "phone.heic").write_bytes(b"a kind that is not read")
+    with pytest.raises(DataError, match=r"save them as one of \.bmp.*\.png"):
+        own_pictures([tmp_path])

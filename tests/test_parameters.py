@@ -305,3 +305,15 @@ def test_papermill_with_wrong_parameters_names_them_and_runs_no_code_of_theirs(t
     assert done.returncode != 0 and "epochs = 'many'" in done.stderr
     assert [file.name for file in tmp_path.iterdir()] == ["out.ipynb"]
     print(f"{time.monotonic() - began:.0f} s")
+
+
+def test_a_notebook_is_told_that_its_prose_is_about_other_parameters(capsys):
+    declared = parameters.defaults("03_vit_mae")
+    source = "\n".join(f"{name} = {value!r}" for name, value in declared.items())
+    own = {"output": "elsewhere"}
+    check("03_vit_mae", declared | {"In": ["", source, f"execution = {own}"], "execution": own})
+    assert capsys.readouterr().out == ""
+    check("03_vit_mae", declared | {"In": ["", source, "seed = 7"], "seed": 7})
+    assert "(seed)" in capsys.readouterr().out
+    check("03_vit_mae", {"seed": 7})
+    assert capsys.readouterr().out == "", "a sweep checks its cells, which nobody reads"

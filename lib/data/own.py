@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from lib.data.embedded import PHOTOS, photo_file
-from lib.data.folder import files_in, folders_in
+from lib.data.folder import SUFFIXES, files_in, folders_in
 from lib.data.pictures import open_rgb, within
 from lib.data.registry import DataError
 from lib.files import resolve
@@ -36,6 +36,7 @@ class OwnPictures:
 
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)  # a sentence each
+    cut: list[str] = field(default_factory=list)  # names of very long ones, of which the middle is
     left_out: list[Path] = field(default_factory=list)  # of folders with more than asked for
 
 
@@ -57,29 +58,52 @@ def own_pictures(
         if place.is_dir():
             add_folder(place, found, at_most, shorter)
         else:
-            found.pictures[free_name(place, found)] = read_picture(place, shorter)
+            add(place, found, shorter)
     return found
+
+
+def add(file: Path, found: OwnPictures, shorter: int) -> None:
+    """Add a picture. Raises DataError where it cannot be read."""
+    name = free_name(file, found)
+    picture = opened(file)
+    found.pictures[name] = as_image(picture, shorter)
+    if max(picture.size) > 2 * min(picture.size):
+        found.cut.append(name)
 
 
 def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: int) -> None:
     """Add what can be read of a folder. Raises DataError where nothing can."""
-    files = [*files_in(place, place)]
-    for below in folders_in(place):
-        files += files_in(below, place)
+    folders = [place, *folders_in(place)]
+    files = [file for folder in folders for file in files_in(folder, place)]
     if not files:
-        raise DataError(f"there is no picture in {place} or one level below: give another folder")
+        kinds = ", ".join(sorted(SUFFIXES))
+        raise DataError(
+            f"there is no picture in {place} or one level below: give another folder, or save them "
+            f"as one of {kinds}"
+        )
+    found.skipped.extend(others_in(folders, files))
     chosen = evenly(files, at_most)
     found.left_out.extend(file for file in files if file not in chosen)
     before = len(found.pictures)
     for file in chosen:
         try:
-            found.pictures[free_name(file, found)] = read_picture(file, shorter)
+            add(file, found, shorter)
         except DataError as error:
             found.skipped.append(str(error))
     if len(found.pictures) == before:
         raise DataError(
             f"none of the {len(chosen)} pictures in {place} can be read: {found.skipped[0]}"
         )
+
+
+def others_in(folders: Sequence[Path], files: Sequence[Path]) -> list[str]:
+    """A sentence about what else lies there: files of another kind, and folders not looked into."""
+    every = sorted(entry for folder in folders for entry in folder.iterdir())
+    left = [one for one in every if one not in {*folders, *files} and not one.name.startswith(".")]
+    if not left:
+        return []
+    kinds = "of no kind that can be read, or a level too deep"
+    return [f"{len(left)} beside the pictures, {kinds}, such as {left[0]}"]
 
 
 def evenly(files: list[Path], at_most: int | None) -> list[Path]:
@@ -105,8 +129,13 @@ def shortened(name: str) -> str:
 
 def read_picture(file: Path, shorter: int = SHORTER) -> Picture:
     """A picture file, brought to size. Raises DataError, naming it, where it cannot be read."""
+    return as_image(opened(file), shorter)
+
+
+def opened(file: Path) -> Image.Image:
+    """A picture file, upright. Raises DataError, naming it, where it cannot be read."""
     try:
-        return as_image(open_rgb(file), shorter)
+        return open_rgb(file)
     except FileNotFoundError:
         raise DataError(f"there is no file {file}: give a picture, or a folder of them") from None
     except (OSError, ValueError, Image.DecompressionBombWarning) as error:

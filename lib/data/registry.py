@@ -29,6 +29,7 @@ from lib.shapes import Bytes
 Split = Literal["train", "validation", "test"]
 SPLITS: tuple[str, ...] = get_args(Split)
 SMALLEST = 3  # pixels of a side: SSIM looks at windows of 3x3 at least
+FEW = 100  # images, of which nothing can be learned in a notebook's minute
 LARGEST = 4096  # pixels of a side: 50 MB for each image, more than anything here can train on
 
 
@@ -107,7 +108,7 @@ def dataset(
     """Register a reader `read(split, root, size, path)`; `path` follows a colon in the name."""
 
     def register(read: Reader) -> Reader:
-        DATASETS.add(name, DataSet(name, read, embedded, native, version, variant))
+        DATASETS.add(name, DataSet(name, read, embedded, native, version, variant), read.__module__)
         return read
 
     return register
@@ -216,6 +217,11 @@ def describe(splits: dict[str, Images]) -> str:
         f"licence: {train.licence}",
         f"source: {train.citation}",
     ]
+    if len(train) < FEW:
+        lines.append(
+            f"only {len(train)} images to train on: whatever learns from them will be poor; to see "
+            "what a trained model makes of your pictures, take notebook 08"
+        )
     return "\n".join(lines + left_out(splits))
 
 

@@ -58,9 +58,11 @@ def strategy(
     """
 
     def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-        name = function.__name__
-        summary = function.__doc__.strip().splitlines()[0]
-        STRATEGIES.add(name, Strategy(name, function, summary, ratios, moves, **more))
+        name, told = function.__name__, (function.__doc__ or "").strip()
+        if not told:
+            raise ValueError(f"strategy {name!r} has no docstring: its first line is its summary")
+        made = Strategy(name, function, told.splitlines()[0], ratios, moves, **more)
+        STRATEGIES.add(name, made, function.__module__)
         return function
 
     return register
@@ -116,15 +118,20 @@ def draw(
             "give it their scores (lib.scores.scores_of)"
         )
     mask = chosen.function(batch, grid, hidden, generator, scores, progress)
-    if (mask.sum(dim=1) != hidden).any():
+    counts = mask.sum(dim=1)
+    if (counts != hidden).any():
         raise RuntimeError(
-            f"strategy {name!r} did not hide exactly {hidden} of {tokens} patches in every image"
+            f"strategy {name!r} did not hide exactly {hidden} of {tokens} patches in every image, "
+            f"but {int(counts.min())} to {int(counts.max())}"
         )
     return mask
 
 
 def hide_highest(scores: Real[Tensor, "batch tokens"], hidden: int) -> Mask:
-    """Hide the `hidden` patches with the highest scores of each image."""
+    """Hide the `hidden` patches with the highest scores of each image.
+
+    Of equals any: add `uniform_noise` (below 1) to draw lots among scores that are whole numbers.
+    """
     return hide_in_order(scores.argsort(dim=1, descending=True), hidden)
 
 

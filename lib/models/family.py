@@ -127,7 +127,7 @@ def family(
     """Register an `nn.Module` class as a model family."""
 
     def register(module: type[nn.Module]) -> type[nn.Module]:
-        MODELS.add(name, Family(name, module, config, label, trained, version))
+        MODELS.add(name, Family(name, module, config, label, trained, version), module.__module__)
         return module
 
     return register

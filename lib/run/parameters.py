@@ -220,6 +220,12 @@ def check(notebook: str, names: dict[str, Any]) -> Parameters:
     if problems:
         listed = "\n  ".join(dict.fromkeys(problems))
         raise ParameterError(f"notebook {notebook} cannot run with these parameters:\n  {listed}")
+    changed = [n for n in declared if n != "execution" and values[n] != declared[n]]
+    if changed and "In" in names:
+        print(
+            f"Other parameters than declared ({', '.join(changed)}): what is said below of results "
+            f"was written about the declared ones, and nothing is claimed."
+        )
     return Parameters(notebook, values)
 
 
