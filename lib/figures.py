@@ -54,7 +54,7 @@ COLOURS = {
     "pixels, linear": "#666666",
     "pixels, nearest": "#999999",
 }
-SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#999933", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too
 LARGE = 150_000  # bytes of a PNG beyond which JPEG is taken
 MANY = 4  # labels beyond which a legend would cover the curves
@@ -191,18 +191,21 @@ def lines(
     names: dict[str, str] | None = None,
     log_x: bool = False,
 ) -> Figure:
-    """Curves with markers.
+    """Curves with markers; the second of a colour, such as a method's control, is dashed.
 
     series   label -> (horizontal, vertical)
     names    label -> the method whose colour it has, where that is not the label itself
     """
+    drawn: list[str] = []
     many = len(series) > MANY
     figure, axis = canvas(size=(7.8 if many else 6.4, 3.6))
     for (label, (horizontal, vertical)), marker in zip(
         series.items(), cycle(MARKERS), strict=False
     ):
         tint = tint_of(label, names)
-        axis.plot(horizontal, vertical, marker=marker, markersize=5, color=tint, label=label)
+        stroke = {"marker": marker, "markersize": 5, "linestyle": "--" if tint in drawn else "-"}
+        drawn.append(tint)
+        axis.plot(horizontal, vertical, color=tint, label=label, **stroke)
     if log_x:
         name_powers(axis, [horizontal for horizontal, _ in series.values()])
     axis.set(xlabel=x, ylabel=y)
@@ -386,6 +389,7 @@ def ranking(
         axis.plot(value, places, "o", markersize=4, color="#0072B2", markeredgecolor="white")
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(f"{unit}, {zero} = 0" if zero else unit)
+        axis.locator_params(axis="x", nbins=4)  # panels are narrow
     axes[0, 0].set_yticks(places, labels)
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     return figure

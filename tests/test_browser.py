@@ -48,7 +48,11 @@ def browser():
 
 @pytest.fixture(scope="module")
 def page_file(tmp_path_factory):
-    """The page of two notebooks as they are committed, with a figure and runs of their own."""
+    """The page of two notebooks as they are committed, with a figure and runs of their own; with
+    `make test-browser`, and after `make report`, the page of that.
+    """
+    if os.environ.get("EVERY_NOTEBOOK") and report.PAGE.exists():
+        return report.PAGE
     place = tmp_path_factory.mktemp("reports")
     books = sorted(NOTEBOOKS.glob("0[13]*.ipynb"))
     small = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe_images": 40}
@@ -96,6 +100,7 @@ def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, 
     """
     from axe_playwright_python.sync_playwright import Axe
 
+    assert page_file.stat().st_size < 10_000_000, "it goes by mail"
     window, said = opened(browser, page_file, size, scheme)
     assert said == []
     unfold(window)
@@ -127,7 +132,7 @@ def test_a_table_sorts_by_the_heading_that_is_pressed(browser, page_file):
         ]
 
     button.click()
-    assert values() == sorted(values(), reverse=True) and len(values()) == 3
+    assert values() == sorted(values(), reverse=True) and len(values()) >= 3
     button.focus()
     window.keyboard.press("Enter")
     assert values() == sorted(values())

@@ -212,3 +212,9 @@ def test_a_label_has_the_colour_of_the_method_that_it_names():
 def test_bars_of_nothing_say_so():
     drawn = figures.bars({"probe": {"a": (math.nan, math.nan), "b": (None, math.nan)}})
     assert [text.get_text() for text in drawn.axes[0].texts] == ["not measured"]
+
+
+def test_two_curves_of_one_colour_differ_in_their_stroke():
+    curve = ([1, 2], [1.0, 2.0])
+    drawn = figures.lines({"a": curve, "b": curve, "c": curve}, "x", "y", {"b": "a"})
+    assert [line.get_linestyle() for line in drawn.axes[0].lines] == ["-", "--", "-"]

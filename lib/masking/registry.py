@@ -8,7 +8,7 @@ hidden.
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import floor
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int64, Real
@@ -21,16 +21,35 @@ from lib.shapes import Mask, Scores
 Grid = tuple[int, int]  # rows and columns of patches
 
 
+@runtime_checkable
+class Draws(Protocol):
+    """What every strategy is: a function that hides exactly `hidden` patches of each image."""
+
+    __name__: str
+
+    def __call__(
+        self,
+        batch: int,
+        grid: Grid,
+        hidden: int,
+        generator: Generator,
+        scores: Scores | None = None,
+        progress: float | None = None,
+    ) -> Mask:
+        """Masks [batch, tokens].
+
+        generator   of all randomness
+        scores      a number for each patch, of a strategy that looks at images
+        progress    share of training done, 1 for validation, None for test masks
+        """
+
+
 @dataclass(frozen=True)
 class Strategy:
-    """A registered strategy.
-
-    Its function is called as (batch, grid, hidden, generator, scores, progress) and gives masks
-    [batch, tokens], each with exactly `hidden` patches hidden.
-    """
+    """A registered strategy."""
 
     name: str
-    function: Callable[..., Tensor]
+    function: Draws
     summary: str  # one sentence for tables and the gallery
     ratios: tuple[float, float]  # smallest and largest ratio for which it is defined
     moves: bool  # whether its place changes from image to image
@@ -51,13 +70,13 @@ STRATEGIES: Register[Strategy] = Register("lib.masking")
 
 def strategy(
     *, ratios: tuple[float, float] = (0.0, 1.0), moves: bool = True, **more: Any
-) -> Callable[[Callable[..., Tensor]], Callable[..., Tensor]]:
+) -> Callable[[Draws], Draws]:
     """Register a function under its own name; the first line of its docstring is its summary.
 
     more   further fields of `Strategy`
     """
 
-    def register(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def register(function: Draws) -> Draws:
         name, told = function.__name__, (function.__doc__ or "").strip()
         if not told:
             raise ValueError(f"strategy {name!r} has no docstring: its first line is its summary")
