@@ -56,7 +56,7 @@ lab: setup  ## JupyterLab, which opens on the README; the notebooks are in noteb
 
 rerun: setup  ## refresh the notebooks' stored outputs, and the pictures on their first screens
 	@for notebook in $(NOTEBOOKS); do echo "$$notebook"; \
-	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --log-level WARN $$notebook && \
+	$(BIN)/jupyter nbconvert --to notebook --execute --inplace --ExecutePreprocessor.record_timing=False --CoalesceStreamsPreprocessor.enabled=True --log-level WARN $$notebook && \
 	$(BIN)/nbstripout $(STRIP) $$notebook || exit 1; done
 	@for picture in docs/pictures/*; do made=reports/figures/quick/$$(basename $$picture); \
 	if [ -e $$made ]; then cp $$made $$picture; \

@@ -18,9 +18,10 @@ from engine.story import NOTEBOOK, place_of
 from lib.files import ROOT, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
+FOLD = re.compile(r"^</?details>.*$", re.MULTILINE)
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 PICTURE = re.compile(r"(!\[[^\]]*\]\()\.\./")  # from the repository, as a notebook names it
-KEPT = "⟦formula {}⟧"  # stands for one until the page is made: nbconvert would take it apart
+KEPT = "⟦kept {}⟧"  # stands for HTML that nbconvert would take apart
 LINK = re.compile(r"(?<!!)\[(?P<words>(?:[^\[\]]|\[[^\[\]]*\])+)\]\((?P<url>[^)\s]+)\)")
 
 
@@ -37,20 +38,23 @@ def html_of(executed: Path) -> str:
         embed_images=True,
     )
     book = nbformat.read(executed, as_version=4)
-    formulas: list[str] = []
+    tags: list[str] = []
 
-    def kept(formula: re.Match[str]) -> str:
-        formulas.append(drawn_by_browsers(formula))
-        return KEPT.format(len(formulas) - 1)
+    def kept(html: str) -> str:
+        tags.append(html)
+        return KEPT.format(len(tags) - 1)
 
     for cell in book.cells:
         if cell.cell_type == "markdown":
             text = PICTURE.sub(r"\1", LINK.sub(on_pages, cell.source))
-            cell.source = MATH.sub(kept, text)
+            text = FOLD.sub(lambda found: kept(found[0]), text)
+            cell.source = MATH.sub(lambda found: kept(drawn_by_browsers(found)), text)
     book.metadata.title = book.cells[0].source.partition("\n")[0].lstrip("# ")
     page, _ = exporter.from_notebook_node(book, {"metadata": {"path": str(ROOT)}})
-    for number, formula in enumerate(formulas):
-        page = page.replace(KEPT.format(number), formula)
+    for number, html in enumerate(tags):
+        stands = KEPT.format(number)
+        paragraph = f"<p>{stands}</p>" if "details>" in html else stands
+        page = page.replace(paragraph, html)
     return page
 
 
