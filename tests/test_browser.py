@@ -209,7 +209,7 @@ def lab(tmp_path_factory):
     sliders.metadata = book.metadata
     nbformat.write(sliders, place / "notebooks" / "sliders.ipynb")
     shutil.copy(ROOT / "README.md", place)
-    (place / "docs").symlink_to(ROOT / "docs")
+    shutil.copytree(ROOT / "docs" / "pictures", place / "docs" / "pictures")
     own = {"HOME": str(place), "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     own |= {"JUPYTER_CONFIG_PATH": str(ROOT / "engine" / "lab")}
     with socket.socket() as free:

@@ -7,10 +7,12 @@ import shlex
 
 import nbformat
 import pytest
+import torch
 import yaml
 from papermill.cli import _resolve_type
 
 from lib.files import NOTEBOOKS, ROOT
+from lib.masking import STRATEGIES, draw
 from lib.run import parameters
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -176,3 +178,28 @@ def test_what_an_exercise_changes_are_parameters_of_its_notebook(file):
                 text, *words = words
                 given |= yaml.safe_load(text)
         parameters.check(file.stem, given)
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_an_exercise_that_is_a_run_of_embedded_images_has_a_solution(file):
+    asked, told = solutions(file)
+    if not told:
+        assert file.stem[:2] in ("06", "07"), "a rehearsal; one that needs images and time"
+        return
+    assert told.startswith("<summary>Solutions</summary>\n\n") and told.endswith("\n\n</details>")
+    for letter, exercise in re.findall(r"\((\w)\) (.*?)(?= \(\w\) |$)", asked.strip()):
+        if re.search(r"`-[py] ", exercise) and not re.search(r"my/|facebook/", exercise):
+            assert f"\n({letter}) " in told
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_code_of_a_solution_is_a_strategy_that_works(file, monkeypatch):
+    monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
+    monkeypatch.setattr(STRATEGIES, "files", dict(STRATEGIES.files))
+    for source in re.findall(r"```python\n(.*?)```", solutions(file)[1], re.DOTALL):
+        before = set(STRATEGIES)
+        exec(source, {"__name__": "a solution"})
+        (name,) = set(STRATEGIES) - before
+        generator = torch.Generator().manual_seed(0)
+        mask = draw(name, batch=50, grid=(7, 7), ratio=0.75, generator=generator)
+        assert set(mask.sum(dim=1).tolist()) == {37} and len(mask.unique(dim=0)) > 1
