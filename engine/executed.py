@@ -18,7 +18,7 @@ from engine.story import NOTEBOOK, place_of
 from lib.files import ROOT, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
-FOLD = re.compile(r"^</?details>.*$", re.MULTILINE)
+FOLD = re.compile(r"^(?:<details><summary>[^<>]*</summary>|</details>)$", re.MULTILINE)
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 PICTURE = re.compile(r"(!\[[^\]]*\]\()\.\./")  # from the repository, as a notebook names it
 KEPT = "⟦kept {}⟧"  # stands for HTML that nbconvert would take apart
@@ -70,7 +70,6 @@ def on_pages(link: re.Match[str]) -> str:
 
 
 def drawn_by_browsers(formula: re.Match[str]) -> str:
-    """LaTeX as MathML."""
-    if formula["block"]:
-        return convert(formula["block"], display="block")
-    return convert(formula["inline"], display="inline")
+    """LaTeX as MathML; a tag in it stays text, which latex2mathml does not see to."""
+    kind = "block" if formula["block"] else "inline"
+    return convert(formula[kind].replace("<", r"\lt ").replace(">", r"\gt "), display=kind)

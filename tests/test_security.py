@@ -31,7 +31,7 @@ from safetensors.torch import save_file
 from test_records import record
 from torchvision import datasets
 
-from engine import publish, report
+from engine import executed, publish, report
 from engine.notebooks import Outcome
 from lib import figures
 from lib.data import cache as cache_module
@@ -457,7 +457,8 @@ def shelf(tmp_path, monkeypatch):
     """One executed notebook, its figure, its record and a published table, all with a hostile text wherever there is text."""
     drawn = tmp_path / "notebooks" / "01_x" / "figures" / "quick"
     drawn.mkdir(parents=True)
-    monkeypatch.setattr(report, "EXECUTED", tmp_path / "notebooks")
+    for module in (report, executed):
+        monkeypatch.setattr(module, "EXECUTED", tmp_path / "notebooks")
     shown = []
     monkeypatch.setattr("IPython.display.display", shown.append)
     figures.publish(
@@ -476,7 +477,8 @@ def shelf(tmp_path, monkeypatch):
     }
     about["metrics"]["test"] = {f"{HOSTILE.replace('/', '')}/psnr_all": {"value": 1.0, "n": 1}}
     monkeypatch.setattr(records, "read_all", lambda folder: [records.Record.model_validate(about)])
-    frame = pd.DataFrame({HOSTILE: [HOSTILE]}, index=[HOSTILE])
+    told = {name: [HOSTILE] for name in ("data", "training", "seeds", HOSTILE)}
+    frame = pd.DataFrame(told, index=[HOSTILE])
     monkeypatch.setattr(publish, "views", lambda: {HOSTILE: frame})
     data, metadata = shown[0]._repr_png_()
     outputs = [
@@ -508,10 +510,19 @@ def test_the_report_shows_hostile_text_as_text(shelf, monkeypatch):
 
 
 def test_an_executed_notebook_shows_hostile_text_as_text(shelf):
-    report.write_html(shelf / "notebooks" / "01_x.ipynb")
+    executed.write_html(shelf / "notebooks" / "01_x.ipynb")
     page = Page((shelf / "notebooks" / "01_x.html").read_text())
     assert page.text.count(HOSTILE) >= 5 and page.elements.count("img") == 1
     assert not {"script", "svg", "iframe"} & set(page.elements) and page.runs() == []
+
+
+def test_a_formula_is_drawn_and_never_run():
+    drawn = executed.MATH.sub(
+        executed.drawn_by_browsers, "$x$ $\\text{<script>alert(1)</script>}$ $$<img onerror=a>$$"
+    )
+    page = Page(drawn)
+    assert page.elements.count("math") == 3 and page.runs() == []
+    assert not {"script", "img"} & set(page.elements)
 
 
 # --- parameters
