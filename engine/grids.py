@@ -109,10 +109,7 @@ def chosen(record: Record, titles: dict[str, str]) -> dict[str, Measure]:
 
 def grid(title: str, found: list[Record], measured: Measured) -> Table:
     """A row for each configuration that has what the table is about, the best first."""
-    groups: dict[str, list[Record]] = {}
-    for record in found:
-        if measured(record):
-            groups.setdefault(publish.configuration(record), []).append(record)
+    groups = publish.by_configuration(record for record in found if measured(record))
     means = {text: values(group, measured) for text, group in groups.items()}
     titles = list(dict.fromkeys(title for row in means.values() for title in row))
     best = sorted(groups, key=lambda text: means[text].get(titles[0], MISSING).falling)
@@ -170,9 +167,7 @@ def describe(record: Record) -> str:
 
 def published() -> list[Table]:
     """The views of the published table, each row with the records that it is the mean of."""
-    groups: dict[str, list[Record]] = {}
-    for record in publish.current("standard"):
-        groups.setdefault(publish.configuration(record), []).append(record)
+    groups = publish.by_configuration(publish.current("standard"))
     made = []
     for title, frame in publish.views().items():
         columns = [name for name in frame if name not in ("training", "seeds")]

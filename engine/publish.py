@@ -12,7 +12,7 @@ differs. A table without a row is not shown.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -62,17 +62,22 @@ def summary(found: list[Record]) -> pd.DataFrame:
     Of a configuration whose records do not all have a measure, that measure is left out.
     Raises ValueError where one seed was measured twice: its interval would be too narrow.
     """
-    groups: dict[str, list[Record]] = {}
-    for record in found:
-        groups.setdefault(configuration(record), []).append(record)
     rows = []
-    for text, members in sorted(groups.items()):
+    for text, members in sorted(by_configuration(found).items()):
         seeds = [record.parameters["seed"] for record in members]
         if len(set(seeds)) < len(seeds):
             names = ", ".join(record.name for record in members)
             raise ValueError(f"one seed was measured twice in {names}: remove one of its records")
         rows += summary_rows(text, members)
     return told_apart(pd.DataFrame(rows))
+
+
+def by_configuration(found: Iterable[Record]) -> dict[str, list[Record]]:
+    """Records that differ in their seed alone, in its order, by what they share."""
+    groups: dict[str, list[Record]] = {}
+    for record in sorted(found, key=lambda one: one.parameters["seed"]):
+        groups.setdefault(configuration(record), []).append(record)
+    return groups
 
 
 def configuration(record: Record) -> str:
@@ -127,9 +132,10 @@ def trained_as(record: Record) -> str:
     words = [record.model.label]
     if MODELS[record.model.family].trained:
         hidden = f"{given['strategy']} {given['mask_ratio']:.0%}"
-        words.append(hidden if given["mask_ratio"] else "not masked")
         if not given["recipe"]["epochs"]:
             words.append("untrained")
+        else:
+            words.append(hidden if given["mask_ratio"] else "not masked")
         if given["options"].get("normalise_target"):
             words.append("normalised target")
     if given["fine_tune"]:

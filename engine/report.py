@@ -1,14 +1,13 @@
 """One self-contained page, reports/index.html, from what the notebooks have made.
 
 `python -m engine.report` writes it; `make report` has the notebooks run first (see report.smk), and
-says when it began.
-It tells the study: the answers of all notebooks; of each its question, its answer, its main
-picture, its claims and what they measured, its conclusion, and folded below them all figures and
-runs; the published tables of larger runs; the literature; where the numbers come from, with the
-records themselves. Nothing on the page refers to another site, everything that is text is escaped,
-and a policy in its head lets no script run but the page's own. It can be mailed: only the links to
-the executed notebooks need files beside it. Exits with 1 where a notebook failed; its section says
-so, with the cell and the error.
+says when it began. It tells the study: the answers of all notebooks; of each its question, its
+answer, its main picture, its claims and what they measured, its conclusion, and folded below them
+all figures and runs; the published tables of larger runs; the literature; where the numbers come
+from, with the records themselves. Nothing on the page refers to another site, everything that is
+text is escaped, and a policy in its head lets no script run but the page's own. It can be mailed:
+only the links to the executed notebooks need files beside it. Exits with 1 where a notebook
+failed; its section says so, with the cell and the error.
 """
 
 import base64
@@ -25,7 +24,7 @@ from markupsafe import Markup
 
 from engine import grids, publish
 from engine.compared import compared
-from engine.executed import write_html
+from engine.executed import TEMPLATES, write_html
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from engine.story import Story, references, story_of
 from lib import figures
@@ -33,7 +32,6 @@ from lib.files import REPORTS, ROOT, write_text
 from lib.run import claims, records
 from lib.run.records import Record
 
-TEMPLATES = Path(__file__).parent / "templates"
 PAGE = REPORTS / "index.html"
 LOCK = ROOT / "requirements.lock"
 HERO = "03-photographs"  # the figure that the page opens with

@@ -169,8 +169,9 @@ def test_seeds_are_one_row_with_their_mean_and_interval(found):
         metrics = one.metrics | {"test": {"probe_accuracy": changed}}
         own = {"key": f"{seed}" * 16, "parameters": one.parameters | {"seed": seed}}
         shifted.append(one.model_copy(update=own | {"metrics": metrics}))
-    (table,) = grids.tables_of(shifted)
+    (table,) = grids.tables_of(shifted[::-1])
     (row,) = table.rows
+    assert list(row.keys) == ["0", "1", "2"], "in order"
     assert row.keys == {"0": "0" * 16, "1": "1" * 16, "2": "2" * 16}
     half = 4.3027 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
     assert row.cells["linear probe"] == grids.Cell(f"0.500 ± {half:.3f}", pytest.approx(0.5))
