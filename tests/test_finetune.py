@@ -285,15 +285,21 @@ def test_a_model_without_features_is_refused(tmp_path):
         run(asked, Execution(output=str(tmp_path), progress=False))
 
 
-def test_runs_that_are_handed_one_dictionary_pre_train_once(monkeypatch):
-    trained = []
+@pytest.fixture
+def trained(monkeypatch):
+    """Keys of what is trained in a test, one after the other."""
+    keys = []
     really = one_run.trained
 
     def counted(asked, *others):
-        trained.append(asked.key)
+        keys.append(asked.key)
         return really(asked, *others)
 
     monkeypatch.setattr(one_run, "trained", counted)
+    return keys
+
+
+def test_runs_that_are_handed_one_dictionary_pre_train_once(trained):
     how = Execution(progress=False)
     base = experiment().pretraining
     asked = [
@@ -306,3 +312,18 @@ def test_runs_that_are_handed_one_dictionary_pre_train_once(monkeypatch):
     together = [run(one, how, pretrained=known).record.metrics for one in asked]
     assert trained == [base.key] * 3 and list(known) == [base.key]
     assert together == alone
+
+
+def test_weights_are_only_asked_for_where_something_is_to_be_fine_tuned(tmp_path, trained):
+    how = Execution(output=str(tmp_path), scale="standard", progress=False)
+    asked = experiment()
+    first = run(asked, how).record
+    base = asked.pretraining
+    (how.checkpoints(base.key) / "model.safetensors").unlink()
+    trained.clear()
+    known = {base.key: run(base, how, need_model=False)}
+    assert run(asked, how, need_model=False, pretrained=known).record == first
+    assert not trained, "all was read"
+    other = base.model_copy(update={"fine_tune": HOW.model_copy(update={"method": "nearest"})})
+    run(other, how, need_model=False, pretrained=known)
+    assert trained == [base.key] and known[base.key].model is not None

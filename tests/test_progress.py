@@ -69,6 +69,18 @@ def test_nobody_is_shown_anything_where_nobody_looks(monkeypatch, handle, capsys
     assert capsys.readouterr() == ("", "")
 
 
+def test_a_log_has_a_line_an_epoch(monkeypatch, handle, capsys):
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    with progress.shown(True, "a run", logged=True) as show:
+        for step, rows in ((4, 0), (5, 1), (7, 1), (10, 2), (11, 2)):
+            show(state(step, HISTORY[:rows]))
+    with progress.shown(False, "a run", logged=True) as show:
+        show(state())
+    first, second = capsys.readouterr().out.splitlines()
+    assert first == "a run: step 5 of 20, loss 1.0000, validation loss 0.9000, 0 s"
+    assert second.startswith("a run: step 10 of 20, loss 0.5000,")
+
+
 def test_in_jupyterlab_a_training_is_a_curve_and_pictures_and_ends_as_a_line(monkeypatch, handle):
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01.ipynb")
     monkeypatch.setattr(live, "EVERY", 0.0)

@@ -138,9 +138,10 @@ def pre_training(
         return None
     asked = experiment.pretraining
     known = {} if pretrained is None else pretrained
-    if asked.key not in known:
-        known[asked.key] = run(asked, execution)
-    return known[asked.key]
+    found = known.get(asked.key)
+    if found is None or found.model is None:  # its record was read, its weights were not here
+        found = known[asked.key] = run(asked, execution)
+    return found
 
 
 def check(experiment: Experiment, execution: Execution) -> None:
@@ -386,7 +387,8 @@ def watching(
 ) -> Iterator[Callable[[training.State], None]]:
     """What looks after a training: its progress shown, the threads, its states on disk."""
     threads = Threads(execution.threads)
-    with shown(execution.progress and processes.rank == 0, title, sample) as show:
+    wanted = execution.progress and processes.rank == 0
+    with shown(wanted, title, sample, logged=execution.keeps) as show:
 
         def watch(state: training.State) -> None:
             show(state)

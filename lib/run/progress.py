@@ -1,13 +1,14 @@
 """How far a training is, for people; silent for machines.
 
-A line in a terminal; a view with losses and pictures in a JupyterLab where somebody is watching
-(lib/run/live.py). Under papermill, nbval and in logs nothing is shown, so stored outputs stay the
-same.
+A bar in a terminal; a view with losses and pictures in a JupyterLab where somebody is watching
+(lib/run/live.py). Where nobody is, a run that keeps its record leaves a line an epoch, for logs;
+a quick one nothing, so that stored outputs stay the same.
 """
 
 import contextlib
 import os
 import sys
+import time
 from collections.abc import Callable, Iterator
 
 from lib.shapes import Bytes, Mask
@@ -29,11 +30,15 @@ def in_terminal() -> bool:
 
 @contextlib.contextmanager
 def shown(
-    wanted: bool, title: str, sample: Callable[[], Sample | None] = lambda: None
+    wanted: bool,
+    title: str,
+    sample: Callable[[], Sample | None] = lambda: None,
+    logged: bool = False,
 ) -> Iterator[Show]:
     """A context that gives what shows the state of a training.
 
     sample   gives what the model is watched on; called where there are eyes for pictures
+    logged   whether lines are printed where nobody looks
     """
     if wanted and in_jupyter():
         from lib.run.live import LiveView  # here: pictures cost a second where nobody watches
@@ -44,13 +49,15 @@ def shown(
         finally:
             view.close()
     elif wanted and in_terminal():
-        yield from line(title)
+        yield from bar(title)
+    elif wanted and logged:
+        yield lines(title)
     else:
         yield ignore
 
 
-def line(title: str) -> Iterator[Show]:
-    """A line in a terminal."""
+def bar(title: str) -> Iterator[Show]:
+    """A bar in a terminal."""
     from tqdm import tqdm  # here: for the processes that nobody watches
 
     with tqdm(desc=title, unit="step", leave=False) as drawn:
@@ -64,3 +71,20 @@ def line(title: str) -> Iterator[Show]:
             drawn.update(state.step - drawn.n)
 
         yield show
+
+
+def lines(title: str) -> Show:
+    """A line an epoch, for a log."""
+    began, told = time.monotonic(), 0
+
+    def show(state: State) -> None:
+        nonlocal told
+        if not state.history or state.history[-1]["step"] == told:
+            return
+        last = state.history[-1]
+        told = last["step"]
+        losses = f"loss {last['loss']:.4f}, validation loss {last['validation_loss']:.4f}"
+        seconds = time.monotonic() - began
+        print(f"{title}: step {told} of {state.total}, {losses}, {seconds:.0f} s", flush=True)
+
+    return show
