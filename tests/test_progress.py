@@ -81,6 +81,19 @@ def test_a_log_has_a_line_an_epoch(monkeypatch, handle, capsys):
     assert second.startswith("a run: step 10 of 20, loss 0.5000,")
 
 
+def test_of_things_that_are_done_one_by_one_it_is_said_how_many(monkeypatch, handle, capsys):
+    names = {"a": 1, "b": 2}
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    assert list(progress.each(names.items(), True, "done")) == [("a", 1), ("b", 2)]
+    assert not handle.shown and capsys.readouterr() == ("", "")
+    monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/08.ipynb")
+    assert list(progress.each(names, False, "done")) == ["a", "b"]
+    assert not handle.shown
+    assert list(progress.each(names, True, "done")) == ["a", "b"]
+    said = [one.data for one in handle.shown]
+    assert said == ["done: 0 of 2", "done: 1 of 2, 0 s", "done: 2 of 2, 0 s"]
+
+
 def test_in_jupyterlab_a_training_is_a_curve_and_pictures_and_ends_as_a_line(monkeypatch, handle):
     monkeypatch.setenv("JPY_SESSION_NAME", "notebooks/01.ipynb")
     monkeypatch.setattr(live, "EVERY", 0.0)

@@ -7,6 +7,8 @@ place, so a notebook that is saved stays small. Looking costs the model one pass
 
 import html
 import time
+from collections.abc import Collection, Iterator
+from typing import TypeVar
 
 import torch
 from torch import nn
@@ -17,6 +19,7 @@ from lib.pixels import unit_range
 from lib.shapes import Bytes, Mask, Pixels
 from lib.training import State
 
+Item = TypeVar("Item")
 EVERY = 2.0  # seconds between two looks
 WIDTH, HEIGHT = 320, 90  # of the curve, in pixels
 TILE = 56  # side of a picture, in pixels
@@ -62,6 +65,18 @@ class LiveView:
         if self.sample is not None:
             parts.append(strip(state.model, *self.sample))
         return "".join(parts)
+
+
+def counted(items: Collection[Item], title: str) -> Iterator[Item]:
+    """The items one after the other, and a line that says how many are done."""
+    from IPython.display import Pretty, display
+
+    began = time.monotonic()
+    handle = display(Pretty(f"{title}: 0 of {len(items)}"), display_id=True)
+    for done, item in enumerate(items, 1):
+        yield item
+        seconds = time.monotonic() - began
+        handle.update(Pretty(f"{title}: {done} of {len(items)}, {seconds:.0f} s"))
 
 
 def curve(history: list[dict[str, float | int]]) -> str:

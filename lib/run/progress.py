@@ -9,11 +9,13 @@ import contextlib
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
+from typing import TypeVar
 
 from lib.shapes import Bytes, Mask
 from lib.training import State, ignore
 
+Item = TypeVar("Item")
 Show = Callable[[State], None]
 Sample = tuple[Bytes, Mask]  # images on which a model is watched, and what is hidden of them
 
@@ -54,6 +56,20 @@ def shown(
         yield lines(title)
     else:
         yield ignore
+
+
+def each(items: Collection[Item], wanted: bool, title: str) -> Iterator[Item]:
+    """The items one after the other, where somebody looks with how many are done."""
+    if wanted and in_jupyter():
+        from lib.run.live import counted
+
+        yield from counted(items, title)
+    elif wanted and in_terminal():
+        from tqdm import tqdm
+
+        yield from tqdm(items, desc=title, leave=False)
+    else:
+        yield from items
 
 
 def bar(title: str) -> Iterator[Show]:
