@@ -18,6 +18,7 @@ from engine.story import NOTEBOOK, place_of
 from lib.files import ROOT, write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
+MAKERS = (Path(__file__), TEMPLATES / "notebook.html.j2")  # what a page is made with
 FOLD = re.compile(r"^(?:<details><summary>[^<>]*</summary>|</details>)$", re.MULTILINE)
 MATH = re.compile(r"\$\$(?P<block>.+?)\$\$|\$(?P<inline>[^$\n]+)\$", re.DOTALL)
 PICTURE = re.compile(r"(!\[[^\]]*\]\()\.\./")  # from the repository, as a notebook names it

@@ -24,7 +24,7 @@ from markupsafe import Markup
 
 from engine import grids, publish
 from engine.compared import compared
-from engine.executed import TEMPLATES, write_html
+from engine.executed import MAKERS, TEMPLATES, write_html
 from engine.notebooks import EXECUTED, Outcome, all_notebooks, outcome
 from engine.story import Story, references, story_of
 from lib import figures
@@ -149,8 +149,9 @@ def provenance_of(found: list[Record]) -> dict[str, Any]:
 
 
 def out_of_date(rendered: Path, copy: Path) -> bool:
-    """Whether an executed notebook is newer than its page."""
-    return not rendered.exists() or rendered.stat().st_mtime < copy.stat().st_mtime
+    """Whether an executed notebook, or what makes pages of them, is newer than its page."""
+    newest = max(file.stat().st_mtime for file in (copy, *MAKERS))
+    return not rendered.exists() or rendered.stat().st_mtime < newest
 
 
 def minutes(seconds: float) -> str:

@@ -122,6 +122,21 @@ def test_a_change_of_the_notebook_or_the_code_makes_a_run_out_of_date(tmp_path, 
     assert "make report" in notebooks.outcome(book).error
 
 
+def test_a_page_is_made_anew_when_its_notebook_or_what_makes_pages_is_newer(tmp_path, monkeypatch):
+    copy, maker, made = (tmp_path / name for name in ("01.ipynb", "executed.py", "01.html"))
+    monkeypatch.setattr(report, "MAKERS", (maker,))
+    for second, file in enumerate((copy, maker)):
+        file.touch()
+        os.utime(file, (second, second))
+    assert report.out_of_date(made, copy), "there is none"
+    made.touch()
+    assert not report.out_of_date(made, copy)
+    for newer, older in ((copy, maker), (maker, copy)):
+        for file, second in ((older, 1), (made, 2), (newer, 3)):
+            os.utime(file, (second, second))
+        assert report.out_of_date(made, copy)
+
+
 # --- the tables of the page
 
 
