@@ -78,6 +78,15 @@ def test_the_sweeps_of_masks_differ_in_what_is_hidden_alone():
     assert strangers == {"growing", "adversarial"}, "whose test masks are random, and hardest"
 
 
+def test_the_other_families_are_trained_for_as_long_and_judged_alike():
+    transformers, others = (sweep.read(name) for name in ("masks", "masks-families"))
+    for name in ("dataset", "image_size", "patch_size", "experiment", "recipe"):
+        assert others.parameters[name] == transformers.parameters[name]
+    epochs = {others.parameters[f"{family}_epochs"] for family in ("autoencoder", "adversarial")}
+    assert epochs == {transformers.parameters["epochs"]} and others.seeds == transformers.seeds
+    assert all(kind in transformers.axes["strategies"] for kind in others.axes["strategies"])
+
+
 def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
     """It has the budget in its own parameters, where a reader finds it."""
     compared = parameters.check("07_masks_compared", {})
