@@ -15,7 +15,8 @@ from matplotlib.figure import Figure
 from torch import Tensor, nn
 
 from lib import figures
-from lib.data.own import read_picture
+from lib.data.own import OwnPictures, own_pictures
+from lib.data.registry import DataError
 from lib.files import REPORTS, replace_file
 from lib.models.published import load_pretrained
 from lib.streams import stream
@@ -23,6 +24,16 @@ from lib.windows import compare, mask_of, trimmed
 
 MODEL = "imagenette-mae"
 RATIOS = (0.5, 0.75, 0.9)
+
+
+def one_picture(file: Path) -> OwnPictures:
+    """The picture of a file. Raises DataError where it is none, or a folder."""
+    if file.is_dir():
+        raise DataError(
+            f"{file} is a folder, this is for one picture: notebooks/08_your_images.ipynb takes "
+            "folders, as README says"
+        )
+    return own_pictures([file.absolute()])
 
 
 def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
@@ -36,7 +47,9 @@ def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
         for name, title in (("model", "ViT-MAE"), ("inpainting", "inpainting")):
             row.append((f"{title}: {found.told(name)}", found.completed[name]))
         rows.append([*row, ("original", picture)])
-    return figures.titled_pictures(rows)
+    figure = figures.titled_pictures(rows)
+    figure.supxlabel("dB: PSNR on hidden pixels", fontsize=8)
+    return figure
 
 
 def main() -> int:
@@ -46,7 +59,9 @@ def main() -> int:
     given = parser.parse_args()
     model = load_pretrained(MODEL).eval()
     try:
-        picture = trimmed(read_picture(given.image), model.space.shape.patch)
+        found = one_picture(given.image)
+        (picture,) = found.pictures.values()
+        picture = trimmed(picture, model.space.shape.patch)
         figure = completions(model, picture, given.strategy)
     except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
@@ -54,6 +69,8 @@ def main() -> int:
     file = REPORTS / "demo" / f"{given.image.stem}.png"
     replace_file(file, lambda aside: figure.savefig(aside, format="png", dpi=130))
     plt.close(figure)
+    for sentence in found.told():
+        print(sentence)
     print(f"wrote {file}")
     return 0
 

@@ -65,12 +65,12 @@ def compare(
 def mask_of(
     model: nn.Module, picture: Picture, strategy: str, ratio: float, generator: Generator
 ) -> PictureMask:
-    """A mask over all patches of a picture. Raises ValueError as `draw` and `grid_of`."""
+    """A mask over all patches of a picture. Raises ValueError as `draw` and `lattice`."""
     patch = model.space.shape.patch
     return draw(
         strategy,
         batch=1,
-        grid=grid_of(tuple(picture.shape[1:]), patch),
+        grid=lattice(model, picture),
         ratio=ratio,
         generator=generator,
         scores=scores_of(strategy, picture[None], patch),
@@ -81,8 +81,18 @@ def hidden_pixels(
     model: nn.Module, picture: Picture, mask: PictureMask
 ) -> Bool[Tensor, "height width"]:
     """The mask of a picture's patches as one of its pixels."""
-    patch = model.space.shape.patch
-    return pixel_mask(mask[None], patch, grid_of(tuple(picture.shape[1:]), patch))[0, 0]
+    return pixel_mask(mask[None], model.space.shape.patch, lattice(model, picture))[0, 0]
+
+
+def lattice(model: nn.Module, picture: Picture) -> Size:
+    """Rows and columns of a picture's patches. Raises ValueError where they are not whole ones."""
+    patch, size = model.space.shape.patch, tuple(picture.shape[1:])
+    if any(side % step for side, step in zip(size, patch, strict=True)):
+        raise ValueError(
+            f"a picture of {size[0]}x{size[1]} is no whole patches of {patch[0]}x{patch[1]} "
+            "pixels: cut it with lib.windows.trimmed"
+        )
+    return grid_of(size, patch)
 
 
 def complete(
@@ -118,7 +128,7 @@ def windows_of(
     stride   patches from one to the next
     """
     shape = model.space.shape
-    rows, columns = grid_of(tuple(picture.shape[1:]), shape.patch)
+    rows, columns = lattice(model, picture)
     places = [
         (row * shape.patch[0], column * shape.patch[1])
         for row in starts(rows, shape.grid[0], stride)
@@ -137,7 +147,7 @@ def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) ->
             f"the model was made for {shape.channels} channels, this has {channels}: "
             "give a picture of its kind"
         )
-    rows, columns = grid_of((height, width), shape.patch)
+    rows, columns = lattice(model, picture)
     if height < shape.height or width < shape.width:
         raise ValueError(
             f"a picture of {height}x{width} is smaller than the model's {shape.height}x"

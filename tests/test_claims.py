@@ -25,6 +25,7 @@ def test_claims_are_about_declared_parameters(claims, tmp_path, capsys):
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "1 holds: two is above one"
     assert said[1] == "1 not claimed under these parameters: two is above three"
+    assert len(claims.room()) == 1 and other.room() is None
 
 
 def test_a_claim_that_does_not_hold_fails_with_its_numbers(claims):

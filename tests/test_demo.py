@@ -10,7 +10,7 @@ from families import ready
 from PIL import Image
 
 from engine import demo
-from lib.data.own import read_picture
+from lib.data.own import own_pictures
 from lib.pixels import Shape
 
 SHAPE = Shape(3, 16, 16, patch=(4, 4))
@@ -23,7 +23,7 @@ def small(tmp_path, monkeypatch):
     monkeypatch.setattr(demo, "load_pretrained", lambda name: model)
     monkeypatch.setattr(demo, "REPORTS", tmp_path / "reports")
     monkeypatch.setattr(demo, "RATIOS", (0.5, 0.9))
-    monkeypatch.setattr(demo, "read_picture", partial(read_picture, shorter=32))
+    monkeypatch.setattr(demo, "own_pictures", partial(own_pictures, shorter=32))
 
 
 def demonstrate(monkeypatch, *arguments):
@@ -40,7 +40,9 @@ def test_a_picture_of_any_kind_becomes_a_figure(mode, size, tmp_path, monkeypatc
     Image.fromarray(noise).convert(mode).save(tmp_path / "mine.png")
     assert demonstrate(monkeypatch, tmp_path / "mine.png") == 0
     file = tmp_path / "reports" / "demo" / "mine.png"
-    assert capsys.readouterr().out == f"wrote {file}\n"
+    said = capsys.readouterr().out.splitlines()
+    assert said[-1] == f"wrote {file}"
+    assert said[0].startswith("enlarged to 32 pixels") == (min(size) < 32)
     with Image.open(file) as made:
         assert min(made.size) > 200 and len(made.convert("RGB").getcolors(2**24)) > 50
 
@@ -53,6 +55,11 @@ def test_what_is_no_picture_is_named(content, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr().err
     assert said.startswith("demo: ") and "bad.jpg" in said and "Traceback" not in said
     assert not (tmp_path / "reports").exists()
+
+
+def test_of_a_folder_it_is_said_what_takes_folders(tmp_path, monkeypatch, capsys):
+    assert demonstrate(monkeypatch, tmp_path) == 1
+    assert "08_your_images.ipynb takes folders" in capsys.readouterr().err
 
 
 def test_a_strategy_that_is_not_there_is_refused_by_name(tmp_path, monkeypatch, capsys):

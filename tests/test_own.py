@@ -80,7 +80,7 @@ def test_names_are_short_and_differ(tmp_path):
     [
         ([], "there is no picture in .* or one level below"),
         (["a.jpg", "b.png"], "none of the 2 pictures in .* can be read: .*a.jpg"),
-        (None, "there is no file .*: give a picture, or a folder of them"),
+        (None, "there is no .*mine: look at how it is spelt"),
     ],
 )
 def test_where_there_is_nothing_to_see_the_path_is_named(tmp_path, made, message):
@@ -101,8 +101,25 @@ def test_what_is_cut_and_what_is_not_looked_at_is_told(tmp_path):
     (tmp_path / ".hidden").write_text("nobody's business")
     found = own_pictures([tmp_path], shorter=32)
     assert list(found.pictures) == ["long", "wide"] and found.cut == ["long"]
-    (sentence,) = found.skipped
-    assert sentence.startswith("2 beside the pictures") and str(tmp_path) in sentence
+    assert found.skipped == [
+        "of no kind that can be read: phone.heic",
+        "folders a level too deep: deep",
+    ]
+    said = found.told()
+    assert said[0] == "of these the middle alone, they are very long: long"
+    assert said[1:] == [f"skipped: {sentence}" for sentence in found.skipped]
+
+
+def test_what_is_enlarged_is_told_and_of_many_names_a_few(tmp_path):
+    for number in range(7):
+        painted(tmp_path / f"{number}.png", (40, 31))
+    painted(tmp_path / "large.png", (32, 40))
+    found = own_pictures([tmp_path], shorter=32)
+    (said,) = found.told()
+    assert said.startswith("enlarged to 32 pixels,") and said.endswith("0, 1, 2, 3, 4 and 2 more")
+    assert own_pictures([tmp_path], at_most=2, shorter=16).told() == [
+        "6 more were left out: at_most says how many are taken"
+    ]
 
 
 def test_a_folder_of_another_kind_says_which_kinds_there_are(tmp_path):

@@ -16,9 +16,11 @@ def test_a_page_holds_its_table_and_figures_and_asks_for_nothing_else(tmp_path):
         drawn = figures.titled_pictures([[("a", shown)]])
         figures.publish(drawn, name, alt=f"<{name}>.", caption="It's & is.", folder=tmp_path)
     table = pd.DataFrame({"model": [21.5, float("nan")]}, index=["<b>mine", "other"])
-    page = write_page(tmp_path / "page.html", "Mine & <yours>", table, ["08-two"], tmp_path)
+    words = ["In <dB>.", "skipped: notes.txt"]
+    page = write_page(tmp_path / "page.html", "Mine & <yours>", words, table, ["08-two"], tmp_path)
     text = page.read_text()
     assert "<h1>Mine &amp; &lt;yours&gt;</h1>" in text
+    assert "<p>In &lt;dB&gt;.</p>" in text and "<p>skipped: notes.txt</p>" in text
     assert "&lt;b&gt;mine" in text and "21.5" in text and "NaN" not in text
     (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text)
     assert base64.b64decode(source) == (tmp_path / "08-two.svg").read_bytes()

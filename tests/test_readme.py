@@ -16,7 +16,8 @@ PIECES = [
     for page in PAGES
     for piece in re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL)
 ]
-SAVED, SWEPT = "reports/my-model", "reports/sweeps/masking/table.parquet"  # what they write, read
+SAVED, DRAWN = "reports/my-model", "reports/completed.png"  # what they write,
+SWEPT = "reports/sweeps/masking/table.parquet"  # and read
 
 
 def swept() -> pd.DataFrame:
@@ -45,8 +46,8 @@ def test_links_of_a_page_lead_to_files_that_exist(page):
 @pytest.mark.parametrize("piece", PIECES, ids=range(len(PIECES)))
 def test_a_piece_runs_in_an_empty_file(piece, tmp_path):
     swept().to_parquet(tmp_path / "table.parquet")
-    for said, here in ((SAVED, tmp_path / "model"), (SWEPT, tmp_path / "table.parquet")):
-        piece = piece.replace(said, str(here))
+    for said, here in ((SAVED, "model"), (DRAWN, "completed.png"), (SWEPT, "table.parquet")):
+        piece = piece.replace(said, str(tmp_path / here))
     assert "reports/" not in piece, "a test leaves the tree as it was"
     (tmp_path / "piece.py").write_text(piece)
     done = subprocess.run(

@@ -134,7 +134,7 @@ def test_the_middle_of_a_picture_is_whole_patches():
 
 REFUSED = [
     (picture(channels=1), 80, {}, "made for 3 channels, this has 1"),
-    (picture(30, 40), 80, {}, "do not tile images of 30x40"),
+    (picture(30, 40), 80, {}, "30x40 is no whole patches of 4x4 pixels: cut it"),
     (picture(12, 40), 30, {}, "12x40 is smaller than the model's 16x16"),
     (picture(), 16, {}, "the mask is of 16 patches, the picture has 8x10"),
     (picture(), 80, {"stride": 0}, "a stride of 0"),

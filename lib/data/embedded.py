@@ -28,6 +28,7 @@ from jaxtyping import Float, Int64, UInt8
 from PIL import Image
 from torch import Tensor
 
+from lib.config import unknown
 from lib.data.pictures import fit, resize_all
 from lib.data.registry import DataError, Images, Split, dataset, permutation
 
@@ -119,14 +120,19 @@ def photos(split: Split, root: Path, size: int | None, path: str) -> Images:
 
 
 def photo_file(label: str) -> Path:
-    """Where the installed package keeps a photograph. Raises DataError as `installed_file`."""
+    """Where the installed package keeps a photograph.
+
+    Raises ValueError for a label that there is not, DataError as `installed_file`.
+    """
+    if label not in PHOTOS:
+        raise ValueError(unknown("photograph", label, PHOTOS))
     return installed_file(*PHOTOS[label])
 
 
 def photograph(label: str, side: int) -> Float[Tensor, "3 side side"]:
     """The middle square of a photograph of `PHOTOS`, resized, in [0, 1].
 
-    Raises DataError as `installed_file`.
+    Raises as `photo_file`; pictures of your own are read by `own.own_pictures`.
     """
     with Image.open(photo_file(label)) as picture:
         pixels = fit(picture.convert("RGB"), side)

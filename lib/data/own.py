@@ -25,6 +25,7 @@ from lib.data.registry import DataError
 from lib.files import resolve
 
 LONGEST = 24  # signs of a picture's name
+LISTED = 5  # names in a sentence
 SHORTER = 256  # side of a picture in pixels; the longer one is at most twice that
 
 Picture = Float[Tensor, "3 height width"]  # in [0, 1]
@@ -34,10 +35,25 @@ Picture = Float[Tensor, "3 height width"]  # in [0, 1]
 class OwnPictures:
     """Pictures by name, in order, and what of the given files is not among them."""
 
+    shorter: int = SHORTER  # side of each in pixels
     pictures: dict[str, Picture] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)  # a sentence each
+    enlarged: list[str] = field(default_factory=list)  # names of those that were smaller
     cut: list[str] = field(default_factory=list)  # names of very long ones, of which the middle is
     left_out: list[Path] = field(default_factory=list)  # of folders with more than asked for
+
+    def told(self) -> list[str]:
+        """What became of the given files, but for being shown, in sentences."""
+        said = []
+        if self.enlarged:
+            why = f"enlarged to {self.shorter} pixels, which makes gaps easier to fill"
+            said.append(f"{why}: {listed(self.enlarged)}")
+        if self.cut:
+            said.append(f"of these the middle alone, they are very long: {listed(self.cut)}")
+        said += [f"skipped: {sentence}" for sentence in self.skipped]
+        if self.left_out:
+            said.append(f"{len(self.left_out)} more were left out: at_most says how many are taken")
+        return said
 
 
 def own_pictures(
@@ -52,26 +68,29 @@ def own_pictures(
     is not. Raises DataError, naming the path, where there is nothing, or nothing that can be read.
     """
     if not paths:
-        return OwnPictures({name: read_picture(photo_file(name), shorter) for name in PHOTOS})
-    found = OwnPictures()
+        shown = {name: read_picture(photo_file(name), shorter) for name in PHOTOS}
+        return OwnPictures(shorter, shown)
+    found = OwnPictures(shorter)
     for place in map(resolve, paths):
         if place.is_dir():
-            add_folder(place, found, at_most, shorter)
+            add_folder(place, found, at_most)
         else:
-            add(place, found, shorter)
+            add(place, found)
     return found
 
 
-def add(file: Path, found: OwnPictures, shorter: int) -> None:
+def add(file: Path, found: OwnPictures) -> None:
     """Add a picture. Raises DataError where it cannot be read."""
     name = free_name(file, found)
     picture = opened(file)
-    found.pictures[name] = as_image(picture, shorter)
+    found.pictures[name] = as_image(picture, found.shorter)
+    if min(picture.size) < found.shorter:
+        found.enlarged.append(name)
     if max(picture.size) > 2 * min(picture.size):
         found.cut.append(name)
 
 
-def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: int) -> None:
+def add_folder(place: Path, found: OwnPictures, at_most: int | None) -> None:
     """Add what can be read of a folder. Raises DataError where nothing can."""
     folders = [place, *folders_in(place)]
     files = [file for folder in folders for file in files_in(folder, place)]
@@ -87,7 +106,7 @@ def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: in
     before = len(found.pictures)
     for file in chosen:
         try:
-            add(file, found, shorter)
+            add(file, found)
         except DataError as error:
             found.skipped.append(str(error))
     if len(found.pictures) == before:
@@ -97,13 +116,19 @@ def add_folder(place: Path, found: OwnPictures, at_most: int | None, shorter: in
 
 
 def others_in(folders: Sequence[Path], files: Sequence[Path]) -> list[str]:
-    """A sentence about what else lies there: files of another kind, and folders not looked into."""
+    """What else lies there, in sentences: files of another kind, and folders not looked into."""
     every = sorted(entry for folder in folders for entry in folder.iterdir())
     left = [one for one in every if one not in {*folders, *files} and not one.name.startswith(".")]
-    if not left:
-        return []
-    kinds = "of no kind that can be read, or a level too deep"
-    return [f"{len(left)} beside the pictures, {kinds}, such as {left[0]}"]
+    deep = [one.name for one in left if one.is_dir()]
+    strange = [one.name for one in left if not one.is_dir()]
+    why = {"of no kind that can be read": strange, "folders a level too deep": deep}
+    return [f"{reason}: {listed(names)}" for reason, names in why.items() if names]
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in a sentence, the first few of many."""
+    more = len(names) - LISTED
+    return ", ".join(names[:LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def evenly(files: list[Path], at_most: int | None) -> list[Path]:
@@ -137,7 +162,7 @@ def opened(file: Path) -> Image.Image:
     try:
         return open_rgb(file)
     except FileNotFoundError:
-        raise DataError(f"there is no file {file}: give a picture, or a folder of them") from None
+        raise DataError(f"there is no {file}: look at how it is spelt") from None
     except (OSError, ValueError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{file} is no picture that can be read ({error})") from error
 

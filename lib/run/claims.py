@@ -65,9 +65,11 @@ class Claims:
             verdict = "not claimed under these parameters"
         print(f"{claim['claim']} {verdict}: {statement}")
 
-    def room(self) -> pd.DataFrame:
-        """A row for each claim: what was measured, its bounds, and the room between."""
-        return table(self.made)
+    def room(self) -> pd.DataFrame | None:
+        """A row for each claim: what was measured, its bounds, and the room between; None where
+        nothing is claimed.
+        """
+        return table(self.made) if self.declared else None
 
 
 def table(made: list[dict[str, Any]]) -> pd.DataFrame:

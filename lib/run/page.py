@@ -3,6 +3,7 @@
 Every figure of it is inside the file, so nothing else has to lie beside it.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import jinja2
@@ -23,6 +24,9 @@ img { max-width: 100%; background: white }
 td, th { padding: .1rem .8rem; text-align: right }
 </style>
 <h1>{{ title }}</h1>
+{% for sentence in words %}
+<p>{{ sentence }}</p>
+{% endfor %}
 {{ table }}
 {% for each in figures %}
 <figure><img src="{{ each.source }}" alt="{{ each.alt }}">
@@ -33,11 +37,19 @@ td, th { padding: .1rem .8rem; text-align: right }
 
 
 def write_page(
-    file: Path, title: str, table: pd.DataFrame, figures: list[str], folder: Path
+    file: Path,
+    title: str,
+    words: Sequence[str],
+    table: pd.DataFrame,
+    figures: list[str],
+    folder: Path,
 ) -> Path:
-    """Write a page of a table and of figures that `figures.publish` has saved in a folder."""
+    """Write a page of sentences, a table, and figures.
+
+    figures   names under which `figures.publish` has saved them in `folder`
+    """
     drawn = [saved(folder / f"{name}.json") for name in figures]
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
     numbers = Markup(table.to_html(border=0, na_rep=""))  # which escapes what it writes
-    write_text(file, page.render(title=title, table=numbers, figures=drawn))
+    write_text(file, page.render(title=title, words=words, table=numbers, figures=drawn))
     return file

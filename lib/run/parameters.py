@@ -389,7 +389,7 @@ def wrong_items(parameters: Parameters) -> list[str]:
         items = parameters.values[name]
         if not isinstance(items, list | tuple) or not items:
             problems.append(
-                f"{name} = {shown(items)}: a list of at least one is needed: {by_yaml(name)}"
+                f"{name} = {shown(items)}: a list of at least one is needed: {by_yaml(name, items)}"
             )
             continue
         for number, item in enumerate(items):
@@ -486,14 +486,16 @@ def sentence(error: dict[str, Any], name: str) -> str:
     if not name:
         return message
     items = [str(part) for part in error["loc"] if isinstance(part, int)]  # the rest is of types
-    hint = f": {by_yaml(name)}" if error["type"] in ("tuple_type", "list_type") else ""
+    lists = error["type"] in ("tuple_type", "list_type")
+    hint = f": {by_yaml(name, error['input'])}" if lists else ""
     return f"{'.'.join([name, *items])} = {shown(error['input'])}: {message}{hint}"
 
 
-def by_yaml(name: str) -> str:
-    """How papermill is given what is no plain value."""
+def by_yaml(name: str, given: Any = None) -> str:
+    """How papermill is given what is no plain value; a single one that was given, as a list."""
     *places, last = name.split(".")
-    text = f"{last}: {{...}}" if name in DICTIONARIES else f"{last}: [1, 2]"
+    items = given if isinstance(given, str) and len(given) <= SHOWN else "1, 2"
+    text = f"{last}: {{...}}" if name in DICTIONARIES else f"{last}: [{items}]"
     for place in reversed(places):
         text = f"{place}: {{{text}}}"
     return f'pass it as -y "{text}"'
