@@ -101,6 +101,15 @@ def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
     assert few[0]["masked"].key == few[1]["masked"].key
     both = zip(arms.baselines(swept).values(), arms.baselines(compared).values(), strict=True)
     assert all(one.key == other.key for one, other in both)
+    asked = sweep.read("masks-families")
+    given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["random"], "seed": 1}
+    swept = arms.families(parameters.check(asked.notebook, given)).values()
+    read = [
+        compared.experiment(model, **how, seed=1)
+        for model in ("autoencoder", "adversarial")
+        for how in ({}, arms.NOT_MASKED)
+    ]
+    assert {one.key for one in swept} == {one.key for one in read}
 
 
 def test_the_example_is_three_by_three_by_two():
