@@ -6,6 +6,7 @@ import re
 import shlex
 
 import nbformat
+import papermill
 import pytest
 import torch
 import yaml
@@ -203,3 +204,12 @@ def test_code_of_a_solution_is_a_strategy_that_works(file, monkeypatch):
         generator = torch.Generator().manual_seed(0)
         mask = draw(name, batch=50, grid=(7, 7), ratio=0.75, generator=generator)
         assert set(mask.sum(dim=1).tolist()) == {37} and len(mask.unique(dim=0)) > 1
+
+
+def test_the_comparison_runs_with_the_strategies_of_a_reader(tmp_path):
+    """README's command gives others than those that its claims are about."""
+    given = {"strategies": ["block", "random"], "execution": {"output": str(tmp_path)}}
+    book = NOTEBOOKS / "07_masks_compared.ipynb"
+    made = papermill.execute_notebook(book, None, given, progress_bar=False, cwd=NOTEBOOKS)
+    (said,) = [cell.outputs[0].text for cell in made.cells if "claims = Claims(" in cell.source]
+    assert said.count("not claimed under these parameters") == len(said.splitlines())
