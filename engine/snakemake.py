@@ -19,6 +19,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, NoReturn
@@ -33,7 +34,8 @@ LOCAL = "local"
 # Lines of Snakemake that tell a reader nothing: its set-up, and failures that a run told itself.
 JARGON = (
     "^(Using profile|Assuming unrestricted|Building DAG|Using shell|Select jobs|Execute [0-9]+ jobs"
-    "|RuleException|CalledProcessError|Command .*non-zero exit|Exiting because a job|$)"
+    "|RuleException|CalledProcessError|Command .*non-zero exit|Exiting because a job"
+    "|Complete log|Elapsed time|$)"
 )
 NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of a file system that knows none
 
@@ -174,7 +176,7 @@ def report() -> int:
     print(f"{len(todo)} of {len(all_notebooks())} notebooks are to be run here.", flush=True)
     try:
         with reserved(folder) as lock:
-            start(folder, LOCAL, {}, [], lock)
+            start(folder, LOCAL, {"began": f"{time.time():.0f}"}, [], lock)
     except Refused as error:
         print(error, file=sys.stderr)
         return 2

@@ -67,6 +67,8 @@ def test_a_failed_notebook_does_not_stop_the_others_and_is_shown(place):
     assert "02_good: done in" in done.stdout
     assert "01_bad: FAILED" in done.stdout
     assert "ValueError" in done.stdout
+    assert re.search(r"Notebooks done: 2, failed: 1, in \d+ min \d+ s\.", done.stdout)
+    assert "Complete log" not in done.stdout + done.stderr, "the engine's own words"
     page = (place / "reports" / "index.html").read_text()
     assert "This notebook failed." in page
     assert "cell 2" in page
