@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int64
 from torch import Generator, Tensor, nn
 
-from lib.patches import Size, grid_of, patchify
-from lib.windows import STRIDE, Picture, complete
+from lib.patches import Size, patchify
+from lib.windows import STRIDE, Picture, complete, lattice
 
 QUARTERS = 4
 
@@ -25,7 +25,7 @@ def surprise_map(
     A picture whose sides are whole patches, as of `windows.trimmed`; `stride` as there.
     """
     patch = model.space.shape.patch
-    grid = grid_of(tuple(picture.shape[1:]), patch)
+    grid = lattice(model, picture)
     masks = quarters(grid[0] * grid[1], generator)
     total = torch.zeros(grid[0] * grid[1])
     for mask in masks:

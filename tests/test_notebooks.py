@@ -1,6 +1,7 @@
 """Rules for the committed notebooks; nbval itself replays them."""
 
 import ast
+import base64
 import itertools
 import re
 import shlex
@@ -86,6 +87,19 @@ def test_every_picture_has_an_alternative_text(cells):
     ]
     assert len(alts) >= 4
     assert all(alt.endswith(".") for alt in alts)
+
+
+def test_the_picture_on_the_first_screen_is_one_that_the_notebook_drew(cells):
+    """What `make rerun` copies to docs/pictures; a stale one shows an older result."""
+    drawn = {
+        base64.b64decode(output.data[kind])
+        for cell in code(cells)
+        for output in cell.outputs
+        for kind in output.get("data", {})
+        if kind in ("image/png", "image/jpeg")
+    }
+    shown = re.findall(r"\]\(\.\./(docs/pictures/[^)]+)", cells[0].source)
+    assert all((ROOT / picture).read_bytes() in drawn for picture in shown)
 
 
 def test_stored_outputs_hold_no_noise(cells):
