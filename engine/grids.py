@@ -167,7 +167,7 @@ def describe(record: Record) -> str:
 
 def published() -> list[Table]:
     """The views of the published table, each row with the records that it is the mean of."""
-    groups = publish.by_configuration(publish.current("standard"))
+    groups = publish.by_configuration(publish.larger_runs("standard"))
     made = []
     for title, frame in publish.views().items():
         columns = [name for name in frame if name not in ("training", "seeds")]

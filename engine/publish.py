@@ -1,7 +1,8 @@
 """Published tables from committed records: `python -m engine.publish`. Nothing here trains.
 
-It writes reports/tables/SCALE.csv (a row for each configuration, split and measure), masks.csv (a
-row for each run of the sweeps of masks, split and measure), what README shows of the former between
+It writes reports/tables/SCALE.csv (a row for each configuration, split and measure; of the sweeps
+of masks the models of random masks and of none), masks.csv (a row for each run of these sweeps,
+split and measure), what README shows of the former between
 two markers, and the tables of docs/speed.md. Whoever adds runs of a larger scale runs it once and
 commits the result; a test holds what is committed to what this writes.
 
@@ -17,7 +18,7 @@ from typing import Any
 
 import pandas as pd
 
-from lib.evaluate import JUDGED_ON
+from lib.evaluate import EVERY, JUDGED_ON
 from lib.files import REPORTS, ROOT, write_text
 from lib.masks import parse_mask
 from lib.models.family import MODELS
@@ -42,6 +43,7 @@ GAPS = {
     "grid@0.75/psnr_hidden": "PSNR hidden, grid gaps [dB]",
 }
 USED_BY = {"all": "fine-tuned", "linear": "linear layer", "nearest": "nearest neighbour"}  # labels
+USUAL_RATIO = 0.75  # of hidden patches in the larger runs
 OF_GAPS = ("psnr_hidden", "ssim_hidden")  # measures that are published of each kind of them
 # What identifies a row to a reader, in this order.
 ABOUT = ["data", "training", "epochs", "seeds", "images filled", "images probed"]
@@ -173,7 +175,14 @@ def differences(texts: list[str]) -> dict[str, str]:
 
 def table(scale: str) -> str:
     """The published table of a scale as CSV text; empty where there is no record."""
-    return as_csv(summary([one for one in current(scale) if judged_as_usual(one)]))
+    return as_csv(summary(larger_runs(scale)))
+
+
+def larger_runs(scale: str) -> list[Record]:
+    """The records of the published table."""
+    found = current(scale)
+    families = [under_usual_masks(record) for record in found if of_a_family(record)]
+    return [record for record in found if judged_as_usual(record)] + families
 
 
 def as_csv(frame: pd.DataFrame) -> str:
@@ -184,6 +193,29 @@ def judged_as_usual(record: Record) -> bool:
     """Whether on the masks of the larger runs, and not on those of a sweep of masks or ratios."""
     masks = [parse_mask(name) for name in record.parameters["test_masks"]]
     return {name for name, _ in masks} <= {*JUDGED_ON} and len({ratio for _, ratio in masks}) < 2
+
+
+def of_a_family(record: Record) -> bool:
+    """Whether a sweep of masks trained it on random ones, or as their control with none."""
+    given, family = record.parameters, MODELS[record.model.family]
+    masked_alike = given["strategy"] == "random" and given["mask_ratio"] in (0, USUAL_RATIO)
+    swept = given["test_masks"] == list(EVERY)
+    return swept and masked_alike and family.trained and family.module.hides_patches
+
+
+def under_usual_masks(record: Record) -> Record:
+    """A record with the gaps of the larger runs alone, which are the same masks in every list."""
+    gaps = [f"{name}@{USUAL_RATIO}" for name in JUDGED_ON]
+    kept = {
+        split: {
+            name: one
+            for name, one in measures.items()
+            if "/" not in name or name.partition("/")[0] in gaps
+        }
+        for split, measures in record.metrics.items()
+    }
+    parameters = record.parameters | {"test_masks": gaps}
+    return record.model_copy(update={"metrics": kept, "parameters": parameters})
 
 
 def masks_table() -> str:
@@ -231,8 +263,8 @@ def views() -> dict[str, pd.DataFrame]:
 
 
 def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
-    """A row for each configuration, by its text, on test images: what it is, its images, means
-    with intervals.
+    """A row for each configuration, by its text, on test images, the best at the first of
+    `filled` first: what it is, its images, means with intervals.
 
     filled   measures of reconstruction and their titles; what features are worth stands beside them
     """
@@ -241,6 +273,7 @@ def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
     for text, part in on_test.groupby("configuration", sort=False):
         means = part.set_index("measure")
         row = {name: part.iloc[0][name] for name in ("data", "training", "epochs", "seeds")}
+        row["best"] = means["mean"].get(next(iter(filled)))
         for column, titles in (("images filled", filled), ("images probed", FEATURES)):
             for name in means.index.intersection(titles):
                 row[column] = means.loc[name, "n"]
@@ -249,7 +282,9 @@ def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
             rows[text] = row
     if not rows:
         return pd.DataFrame()
-    frame = pd.DataFrame.from_dict(rows, orient="index").sort_values(ABOUT[:3], kind="stable")
+    frame = pd.DataFrame.from_dict(rows, orient="index").sort_values(
+        ["data", "best", "training", "epochs"], ascending=[True, False, True, True]
+    )
     columns = [*ABOUT, *filled.values(), *FEATURES.values()]
     shown = frame.reindex(columns=[name for name in columns if name in frame])
     counts = shown.select_dtypes("number").columns

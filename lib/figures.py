@@ -56,7 +56,8 @@ COLOURS = {
 }
 SPARE = ("#CC79A7", "#E69F00", "#56B4E9", "#999933", "#000000")
 MARKERS = "osD^vP"  # so that curves differ in print, too
-LARGE = 150_000  # bytes of a PNG beyond which JPEG is taken
+LARGE = 150_000  # bytes of a PNG beyond which JPEG is tried,
+WORTH = 2 / 3  # and taken where it has at most this share of them
 MANY = 4  # labels beyond which a legend would cover the curves
 CROWD = 12  # columns beyond which a heat map has small cells
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
@@ -434,7 +435,7 @@ def maps(
 def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | str) -> None:
     """Save a figure with its alt text and caption beside it, then show it with its caption.
 
-    As SVG, and as PNG; a large one, of photographs, as JPEG instead, a fifth of the size.
+    As SVG, and as PNG; a large one, of photographs, as JPEG instead, where that is smaller by far.
     """
     # Here, since nobody outside a notebook needs it, and it costs half a second.
     from IPython import display
@@ -447,9 +448,11 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
         shown = place / f"{name}.png"
         figure.savefig(shown, dpi=144)
         if shown.stat().st_size > LARGE:
-            shown.unlink()
-            shown = shown.with_suffix(".jpg")
-            figure.savefig(shown, dpi=144, pil_kwargs={"quality": 80})
+            other = shown.with_suffix(".jpg")
+            figure.savefig(other, dpi=144, pil_kwargs={"quality": 80})
+            taken = other.stat().st_size <= WORTH * shown.stat().st_size
+            (shown if taken else other).unlink()
+            shown = other if taken else shown
     texts = json.dumps({"alt": alt, "caption": caption}, indent=1)
     (place / f"{name}.json").write_text(texts + "\n")
     plt.close(figure)
@@ -461,11 +464,13 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
 def saved(about: Path) -> dict[str, str]:
     """What `publish` has saved, by its file of texts: name, alt, caption, source.
 
-    The source is a data address: of the JPEG where there is one, of photographs, else of the SVG.
+    The source is a data address: of the JPEG where there is one, of photographs; else of the SVG,
+    or of the PNG where pictures inside of the SVG make it the larger of the two.
     """
-    drawn = about.with_suffix(".jpg")
-    kind = "jpeg"
-    if not drawn.exists():
-        drawn, kind = about.with_suffix(".svg"), "svg+xml"
-    source = data_address(drawn.read_bytes(), kind)
+    kinds = {".jpg": "jpeg", ".svg": "svg+xml", ".png": "png"}
+    drawn = {end: about.with_suffix(end) for end in kinds if about.with_suffix(end).exists()}
+    end = ".jpg" if ".jpg" in drawn else ".svg"
+    if end == ".svg" and b"<image" in drawn[".svg"].read_bytes():
+        end = min((".svg", ".png"), key=lambda one: drawn[one].stat().st_size)
+    source = data_address(drawn[end].read_bytes(), kinds[end])
     return json.loads(about.read_text()) | {"name": about.stem, "source": source}

@@ -31,6 +31,11 @@ def t_interval(
     return float(values.mean()), float(quantile * values.std(ddof=1) / math.sqrt(count))
 
 
+def share_interval(share: float, n: int) -> float:
+    """Half-width of the 95 % interval of a share of `n` images, by the normal approximation."""
+    return 1.96 * math.sqrt(share * (1 - share) / n)
+
+
 def no_difference(
     differences: Float[np.ndarray, " seeds"] | Sequence[float], margin: float
 ) -> bool:

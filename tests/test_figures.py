@@ -90,10 +90,26 @@ def test_a_figure_is_saved_with_its_texts(kind, tmp_path):
 
 def test_a_figure_that_was_large_leaves_no_jpeg_behind(tmp_path):
     (tmp_path / "09-test.jpg").write_bytes(b"of an earlier run")
-    figures.publish(rows(), "09-test", "An alternative text.", "A caption.", tmp_path)
+    figures.publish(lines(), "09-test", "An alternative text.", "A caption.", tmp_path)
     found = figures.saved(tmp_path / "09-test.json")
     assert found["source"].startswith("data:image/svg+xml;base64,")
     assert (found["name"], found["caption"]) == ("09-test", "A caption.")
+
+
+def test_pictures_do_not_go_to_the_page_in_the_larger_form(tmp_path):
+    """An SVG holds what is in it uncompressed almost: a page of them is too large for a mail."""
+    images = torch.rand(8, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    figures.publish(figures.picture_rows({"noise": images}), "09-test", "a", "c", tmp_path)
+    svg, png = (tmp_path / f"09-test.{kind}" for kind in ("svg", "png"))
+    assert svg.stat().st_size > png.stat().st_size
+    found = figures.saved(tmp_path / "09-test.json")
+    assert found["source"].startswith("data:image/png;base64,")
+
+
+def test_a_large_figure_that_jpeg_makes_hardly_smaller_stays_sharp(tmp_path, monkeypatch):
+    monkeypatch.setattr(figures, "LARGE", 0)
+    figures.publish(lines(), "09-lines", "a", "c", tmp_path)
+    assert (tmp_path / "09-lines.png").exists() and not (tmp_path / "09-lines.jpg").exists()
 
 
 def test_a_large_figure_is_a_jpeg(tmp_path):

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 
 from engine import publish
+from lib.evaluate import EVERY
 from lib.files import REPORTS, ROOT, write_text
 from lib.models.family import MODELS
 from lib.run import records
@@ -187,6 +188,25 @@ def test_sweeps_of_masks_and_ratios_have_a_table_of_their_own(reports, monkeypat
     assert on_test.index.is_unique and "random@0.75/psnr_all" not in on_test.index
     told = on_test.loc["random@0.75/psnr_hidden"]
     assert told["value"] == pytest.approx(other.value("random@0.75/psnr_hidden"), abs=1e-4)
+
+
+def test_models_of_random_masks_and_of_none_stand_beside_the_larger_runs(reports, monkeypatch):
+    """From a sweep of masks: not its other strategies, nor their gaps, nor baselines once more."""
+    found = {one.model.family: one for one in records.read_all(reports / "results" / "standard")}
+    rows = found["mae"].metrics["test"]["random@0.75/psnr_hidden"]
+    measured = {"test": found["mae"].metrics["test"] | {"rows@0.75/psnr_hidden": rows}}
+
+    def swept(family, **changes):
+        given = found[family].parameters | {"test_masks": list(EVERY)} | changes
+        return found[family].model_copy(update={"parameters": given, "metrics": measured})
+
+    masked, control = swept("mae"), swept("mae", mask_ratio=0.0)
+    others = [swept("mae", strategy="block"), swept("mae", mask_ratio=0.5), swept("mean_fill")]
+    monkeypatch.setattr(publish, "current", lambda scale: [masked, control, *others])
+    table = pd.read_csv(io.StringIO(publish.table("standard")))
+    assert set(table["training"]) == {"ViT-MAE, random 75%", "ViT-MAE, not masked"}
+    gaps = {name.partition("/")[0] for name in table["measure"] if "/" in name}
+    assert gaps == set(MASKS)
 
 
 @pytest.mark.usefixtures("published")

@@ -30,6 +30,12 @@ def test_fewer_than_three_values_have_a_mean_and_no_interval(values):
     assert mean == np.mean(values) and math.isnan(half_width)
 
 
+@pytest.mark.parametrize(("share", "n"), [(0.5, 3925), (0.2, 500)])
+def test_the_interval_of_a_share_is_about_that_of_the_binomial_distribution(share, n):
+    low, high = stats.binom.interval(0.95, n, share)
+    assert statistics.share_interval(share, n) == pytest.approx((high - low) / n / 2, abs=1.5 / n)
+
+
 def test_no_difference_is_an_interval_inside_a_margin():
     """0.02 +- 0.0248: inside 0.05 and not inside 0.04; that it holds 0 says nothing."""
     differences = [0.01, 0.02, 0.03]

@@ -101,15 +101,28 @@ def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
     assert few[0]["masked"].key == few[1]["masked"].key
     both = zip(arms.baselines(swept).values(), arms.baselines(compared).values(), strict=True)
     assert all(one.key == other.key for one, other in both)
-    asked = sweep.read("masks-families")
-    given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["random"], "seed": 1}
-    swept = arms.families(parameters.check(asked.notebook, given)).values()
-    read = [
-        compared.experiment(model, **how, seed=1)
-        for model in ("autoencoder", "adversarial")
-        for how in ({}, arms.NOT_MASKED)
-    ]
-    assert {one.key for one in swept} == {one.key for one in read}
+
+
+def test_notebook_06_compares_the_runs_of_three_sweeps():
+    """The transformer under random masks, its control, and the other families, with few labels."""
+    read = parameters.check("06_larger_data", {})
+    compared = {one.key for one in arms.families(read).values()}
+    use = arms.few_labels(read, "mae", read.seed, steps=7)
+    swept = set()
+    for name in ("masks", "masks-control", "masks-families"):
+        asked = sweep.read(name)
+        assert read.seed in asked.seeds
+        given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["random"]}
+        p = parameters.check(asked.notebook, given | {"seed": read.seed})
+        swept |= {one.key for one in arms.families(p).values()}
+        if p.fine_tune:
+            again = arms.few_labels(p, "mae", read.seed, steps=7)
+            assert {way: one.key for way, one in again.items()} == {
+                w: u.key for w, u in use.items()
+            }
+        both = zip(arms.baselines(p).values(), arms.baselines(read).values(), strict=True)
+        assert all(one.key == other.key for one, other in both)
+    assert swept == compared
 
 
 def test_the_example_is_three_by_three_by_two():
