@@ -46,7 +46,7 @@ USED_BY = {"all": "fine-tuned", "linear": "linear layer", "nearest": "nearest ne
 USUAL_RATIO = 0.75  # of hidden patches in the larger runs
 OF_GAPS = ("psnr_hidden", "ssim_hidden")  # measures that are published of each kind of them
 # What identifies a row to a reader, in this order.
-ABOUT = ["data", "training", "epochs", "seeds", "images filled", "images probed"]
+ABOUT = ["data", "training", "weights", "epochs", "seeds", "images filled", "images probed"]
 
 
 def current(scale: str) -> list[Record]:
@@ -97,6 +97,7 @@ def summary_rows(text: str, members: list[Record]) -> list[dict[str, Any]]:
         "training": trained_as(first),
         "strategy": first.parameters["strategy"],
         "epochs": first.parameters["recipe"]["epochs"],
+        "weights": first.model.parameters,
         "configuration": text,
     }
     rows = []
@@ -273,6 +274,7 @@ def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
     for text, part in on_test.groupby("configuration", sort=False):
         means = part.set_index("measure")
         row = {name: part.iloc[0][name] for name in ("data", "training", "epochs", "seeds")}
+        row["weights"] = in_millions(part.iloc[0]["weights"])
         row["best"] = means["mean"].get(next(iter(filled)))
         for column, titles in (("images filled", filled), ("images probed", FEATURES)):
             for name in means.index.intersection(titles):
@@ -290,6 +292,11 @@ def view(published: pd.DataFrame, filled: dict[str, str]) -> pd.DataFrame:
     counts = shown.select_dtypes("number").columns
     shown[counts] = shown[counts].astype("Int64")
     return shown.astype(object).where(shown.notna(), "")
+
+
+def in_millions(weights: int) -> str:
+    """How many numbers a model has learned; nothing for one that learns none."""
+    return f"{weights / 1e6:.1f} M" if weights else ""
 
 
 def with_interval(mean: float, half_width: float) -> str:

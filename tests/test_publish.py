@@ -157,6 +157,9 @@ def test_every_row_shows_its_data_its_epochs_its_seeds_and_its_images():
     assert knows["images filled"] == ""
     assert knows["images probed"] > 10, "features are tested on all images"
     assert set(families.index[families["epochs"] > 0].str[:7]) == {"ViT-MAE"}
+    assert knows["weights"] == "" and publish.in_millions(1_335_616) == "1.3 M"
+    best = list(families["PSNR hidden [dB]"].str.split().str[0].replace("", "-1").astype(float))
+    assert best == sorted(best, reverse=True), "the best first, what fills nothing last"
 
 
 def test_strategies_are_compared_where_there_are_several(published, monkeypatch):
@@ -216,7 +219,7 @@ def test_pages_show_the_tables_between_their_markers():
     assert text.startswith(PAGE[: PAGE.index("old")])
     assert text.endswith("more\n")
     assert "old" not in text
-    assert f"**{publish.FAMILIES}**\n\n| data | training | epochs | seeds |" in text
+    assert f"**{publish.FAMILIES}**\n\n| data | training | weights | epochs | seeds |" in text
     assert " ± " in text
 
 
