@@ -1,6 +1,6 @@
 """How much room the notebooks' claims have: `make steady` (an hour or two on two cores).
 
-Runs every notebook under several seeds, and under one seed as other machines would compute it:
+Runs every notebook that trains under several seeds, and under one seed as other machines would compute it:
 with fewer of the processor's vector instructions, in float32 and bf16, with one thread and two.
 Prints a line for each claim: its bound, the values over seeds, the values over machines, and the
 smallest room. A claim is *red* where it fails anywhere, *near* where the smallest room is less
@@ -25,6 +25,7 @@ import pandas as pd
 import torch
 
 from engine.notebooks import stamp_of
+from lib.data.registry import find
 from lib.files import DATA, NOTEBOOKS, REPORTS, ROOT, replace_file, write_json
 from lib.machine import describe
 from lib.run import claims, provenance
@@ -172,6 +173,12 @@ def between(values: list[float]) -> str:
     return f"{min(values):.3g} to {max(values):.3g} ({len(values)})" if values else "none"
 
 
+def repeated() -> list[str]:
+    """Notebooks that train on images which come with the code; the others read records."""
+    sets = {name: defaults(name).get("dataset") for name in notebooks()}
+    return [name for name, given in sets.items() if not given or find(given)[0].embedded]
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, default=3, help="the declared one and others")
@@ -179,7 +186,7 @@ def main() -> int:
     parser.add_argument("--table", action="store_true", help="run nothing; the table of what is")
     options = parser.parse_args()
     chosen = variants(options.seeds)
-    asked = [(one, v) for v in chosen for one in notebooks() if one.startswith(options.only)]
+    asked = [(one, v) for v in chosen for one in repeated() if one.startswith(options.only)]
     for threads in () if options.table else (1, 2):
         part = [job for job in asked if job[1].threads == threads]
         with ThreadPoolExecutor(max(1, (os.cpu_count() or 1) // threads)) as cores:
@@ -191,7 +198,7 @@ def main() -> int:
 
 def write(chosen: list[Variant]) -> int:
     """The table and what is missing in it; 1 where a claim is red."""
-    found = table(notebooks(), chosen)
+    found = table(repeated(), chosen)
     if found.empty:
         print("nothing was run: no table")
         return 0
@@ -199,7 +206,7 @@ def write(chosen: list[Variant]) -> int:
     found["commit"] = provenance.commit()[0]
     not_run = [
         f"{notebook}: {variant.name}"
-        for notebook in notebooks()
+        for notebook in repeated()
         for variant in chosen
         if not variant.kept(notebook).exists()
     ]

@@ -199,7 +199,7 @@ def test_what_an_exercise_changes_are_parameters_of_its_notebook(file):
 def test_an_exercise_that_is_a_run_of_embedded_images_has_a_solution(file):
     asked, told = solutions(file)
     if not told:
-        assert file.stem[:2] in ("06", "07"), "a rehearsal; one that needs images and time"
+        assert file.stem[:2] in ("06", "07"), "read from records: another run needs images and time"
         return
     assert told.startswith("<summary>Solutions</summary>\n\n") and told.endswith("\n\n</details>")
     for letter, exercise in re.findall(r"\((\w)\) (.*?)(?= \(\w\) |$)", asked.strip()):
