@@ -1,7 +1,8 @@
 """How much room the notebooks' claims have: `make steady` (an hour or two on two cores).
 
-Runs every notebook that trains under several seeds, and under one seed as other machines would compute it:
-with fewer of the processor's vector instructions, in float32 and bf16, with one thread and two.
+Runs every notebook that trains under several seeds, and under one seed as other machines would
+compute it: with fewer of the processor's vector instructions, in float32 and bf16, with one thread
+and two.
 Prints a line for each claim: its bound, the values over seeds, the values over machines, and the
 smallest room. A claim is *red* where it fails anywhere, *near* where the smallest room is less
 than the spread of its values. A finished variant is kept in data/steady and not run again while
