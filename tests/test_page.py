@@ -22,7 +22,7 @@ def test_a_page_holds_its_table_and_figures_and_asks_for_nothing_else(tmp_path):
     assert "<h1>Mine &amp; &lt;yours&gt;</h1>" in text
     assert "<p>In &lt;dB&gt;.</p>" in text and "<p>skipped: notes.txt</p>" in text
     assert "&lt;b&gt;mine" in text and "21.5" in text and "NaN" not in text
-    (source,) = re.findall(r'src="data:image/svg\+xml;base64,([^"]+)"', text)
-    assert base64.b64decode(source) == (tmp_path / "08-two.svg").read_bytes()
+    (source,) = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    assert base64.b64decode(source) == (tmp_path / "08-two.png").read_bytes()
     assert 'alt="&lt;08-two&gt;."' in text and "It&#39;s &amp; is." in text
     assert not re.search(r"(src|href)=\"(?!data:)", text)
