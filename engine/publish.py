@@ -2,9 +2,9 @@
 
 It writes reports/tables/SCALE.csv (a row for each configuration, split and measure; of the sweeps
 of masks the models of random masks and of none), masks.csv (a row for each run of these sweeps,
-split and measure), what README shows of the former between
-two markers, and the tables of docs/speed.md. Whoever adds runs of a larger scale runs it once and
-commits the result; a test holds what is committed to what this writes.
+split and measure), what README shows of the former between two markers, and the tables of
+docs/speed.md. Whoever adds runs of a larger scale runs it once and commits the result; a test holds
+what is committed to what this writes.
 
 Three rules. A mean is taken over seeds and nothing else: two records belong together where
 everything but their seed is the same, their data included. Rows that differ in their data or

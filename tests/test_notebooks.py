@@ -15,7 +15,7 @@ from papermill.cli import _resolve_type
 
 from lib.files import NOTEBOOKS, ROOT
 from lib.masking import STRATEGIES, draw
-from lib.run import parameters
+from lib.run import arms, parameters, records
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
 LARGEST = 1_500_000  # bytes of a notebook with its outputs
@@ -227,3 +227,49 @@ def test_the_comparison_runs_with_the_strategies_of_a_reader(tmp_path):
     made = papermill.execute_notebook(book, None, given, progress_bar=False, cwd=NOTEBOOKS)
     (said,) = [cell.outputs[0].text for cell in made.cells if "claims = Claims(" in cell.source]
     assert said.count("not claimed under these parameters") == len(said.splitlines())
+
+
+REHEARSAL = {
+    "dataset": "mnist-5k",
+    "image_size": None,
+    "patch_size": 4,
+    "epochs": 1,
+    "autoencoder_epochs": 1,
+    "adversarial_epochs": 1,
+    "scale": "standard",
+    "experiment": {"subset": 300, "evaluate_images": 10, "test_masks": ["random@0.75"]},
+    "recipe": {"batch_size": 32},
+    "options": {
+        "mae": {"dim": 16, "depth": 1, "heads": 2, "decoder_dim": 16, "decoder_depth": 1},
+        "autoencoder": {"hidden": [32], "latent": 8},
+        "adversarial": {"hidden": [32], "latent": 8, "discriminator": [32]},
+    },
+    "fine_tune": {"shares": [0.1, 1.0], "epochs": 1, "least_steps": 2, "augment": "none"},
+}
+
+
+def test_the_notebook_of_the_larger_runs_trains_every_arm_and_keeps_its_record(tmp_path):
+    """Every sweep of it does; with its own parameters it reads what came with the code."""
+    given = REHEARSAL | {"execution": {"output": str(tmp_path), "progress": False}}
+    book = NOTEBOOKS / "06_larger_data.ipynb"
+    made = papermill.execute_notebook(book, None, given, progress_bar=False, cwd=NOTEBOOKS)
+    (said,) = [cell.outputs[0].text for cell in made.cells if "claims = Claims(" in cell.source]
+    assert said.count("not claimed under these parameters") == len(said.splitlines())
+    kept = records.read_all(tmp_path / "results" / "standard")
+    trained = [one for one in kept if one.history and not one.parameters["fine_tune"]]
+    assert sorted(one.model.family for one in trained) == sorted(
+        ["adversarial", "autoencoder", "mae"] * 2
+    )
+    used = [one for one in kept if one.parameters["fine_tune"]]
+    assert len(used) == len(arms.WAYS)
+
+
+@pytest.mark.parametrize("name", ["06_larger_data", "07_masks_compared"])
+def test_a_sweep_reads_no_record_that_came_with_the_code(name, tmp_path):
+    """They are not in its folder, where it looks for what its cells have made."""
+    how = {"output": str(tmp_path), "data_root": str(tmp_path)}
+    given = {"scale": "standard", "execution": how}
+    with pytest.raises(papermill.PapermillExecutionError, match="imagenette"):
+        papermill.execute_notebook(
+            NOTEBOOKS / f"{name}.ipynb", None, given, progress_bar=False, cwd=NOTEBOOKS
+        )
