@@ -62,23 +62,25 @@ def summary(found: list[Record]) -> pd.DataFrame:
     """Means over seeds with the half-width of their 95 % interval, seeds and images.
 
     Of a configuration whose records do not all have a measure, that measure is left out.
-    Raises ValueError where one seed was measured twice: its interval would be too narrow.
     """
     rows = []
     for text, members in sorted(by_configuration(found).items()):
-        seeds = [record.parameters["seed"] for record in members]
-        if len(set(seeds)) < len(seeds):
-            names = ", ".join(record.name for record in members)
-            raise ValueError(f"one seed was measured twice in {names}: remove one of its records")
         rows += summary_rows(text, members)
     return told_apart(pd.DataFrame(rows))
 
 
 def by_configuration(found: Iterable[Record]) -> dict[str, list[Record]]:
-    """Records that differ in their seed alone, in its order, by what they share."""
+    """Records that differ in their seed alone, in its order, by what they share.
+
+    Raises ValueError where one seed was measured twice: intervals would be too narrow.
+    """
     groups: dict[str, list[Record]] = {}
     for record in sorted(found, key=lambda one: one.parameters["seed"]):
-        groups.setdefault(configuration(record), []).append(record)
+        group = groups.setdefault(configuration(record), [])
+        if group and group[-1].parameters["seed"] == record.parameters["seed"]:
+            names = f"{group[-1].name}, {record.name}"
+            raise ValueError(f"one seed was measured twice in {names}: remove one of its records")
+        group.append(record)
     return groups
 
 
