@@ -8,7 +8,7 @@ that was trained with such masks makes of it; with a sentence of the strategy an
 import torch
 
 from engine.publish import current
-from lib.evaluate import EVERY
+from lib.evaluate import EVERY, own_mask
 from lib.figures import data_address, encoded, mosaic, veil
 from lib.files import REPORTS
 from lib.masking import STRATEGIES
@@ -45,11 +45,10 @@ def probe_of(record: Record) -> float:
 
 
 def tab(name: str, record: Record) -> dict[str, str]:
-    """What the page shows of one strategy; of one that has no test masks, random gaps."""
+    """What the page shows of one strategy: its own gaps, filled, and its numbers."""
     measured = record.metrics["test"]
-    gaps = {"its own gaps": f"{name}@{RATIO:g}", "random gaps": f"random@{RATIO:g}"}
-    gaps = {what: mask for what, mask in gaps.items() if mask in record.sheet.masks}
-    shown = next(iter(gaps.values()))
+    shown = own_mask(name, RATIO, record.sheet.masks)
+    gaps = {"its own gaps": shown, "random gaps": f"random@{RATIO:g}"}
     told = [f"{what} {measured[f'{mask}/psnr_hidden'].value:.2f} dB" for what, mask in gaps.items()]
     numbers = ", ".join([*told, f"linear probe {probe_of(record):.3f}"])
     sheet = read_sheet(REPORTS / "results" / "standard" / f"{record.name}.json", record)

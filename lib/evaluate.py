@@ -4,7 +4,7 @@ Every model, whatever its seed, is judged on the same masks of the same images (
 models can be compared image by image. What each measure is stands in measures.py.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from lib.data.registry import Images
 from lib.mapped import release
+from lib.masking import STRATEGIES
 from lib.masks import test_mask
 from lib.measures import best_probe, image_measures, nearest_neighbours, psnr
 from lib.patches import pixel_mask
@@ -36,6 +37,16 @@ EVERY = (*(f"{n}@0.75" for n in AT_THREE_QUARTERS), *(f"{n}@0.5" for n in AT_ONE
 PLACE = ["split", "mask", "image"]
 
 Metrics = dict[str, dict[str, dict[str, float | int | None]]]  # split -> name -> value and n
+
+
+def own_mask(name: str, ratio: float, judged: Container[str]) -> str:
+    """The test mask that is a strategy's own, of those that were judged.
+
+    That of the strategy it ends as, where it has none itself; of a strategy that no test mask
+    knows, random patches.
+    """
+    masks = [f"{own}@{ratio:g}" for own in (name, STRATEGIES[name].ends_as) if own]
+    return next((mask for mask in masks if mask in judged), f"random@{ratio:g}")
 
 
 @torch.no_grad()

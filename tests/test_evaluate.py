@@ -8,6 +8,7 @@ from torch import nn
 
 from lib import evaluate, measures
 from lib.data.registry import Images
+from lib.masking import STRATEGIES
 from lib.pixels import Shape
 from lib.streams import stream
 
@@ -171,3 +172,17 @@ def test_a_strength_at_the_end_of_its_grid_is_said(monkeypatch):
     monkeypatch.setattr(measures, "STRENGTHS", (0.01,))
     found = evaluate.probe(Means(), splits(), CPU)
     assert found.edge and "C=0.01, an end of its grid" in found.warnings[0]
+
+
+def test_a_strategys_own_masks_are_its_own_or_what_it_ends_as_or_random():
+    judged = [f"{name}@0.75" for name in ("random", "block", "hardest")]
+    assert evaluate.own_mask("block", 0.75, judged) == "block@0.75"
+    assert evaluate.own_mask("adversarial", 0.75, judged) == "hardest@0.75"
+    assert evaluate.own_mask("rows", 0.75, judged) == "random@0.75"
+
+
+def test_what_a_strategy_ends_as_has_test_masks_in_the_sweeps():
+    ends = {name: one.ends_as for name, one in STRATEGIES.items() if one.ends_as}
+    assert ends
+    for name, other in ends.items():
+        assert evaluate.own_mask(name, 0.75, evaluate.EVERY) == f"{other}@0.75"

@@ -62,7 +62,14 @@ ARROWS = {
     "lib.feed": LEAVES | {"lib.augment", "lib.pixels", "lib.models.family"},
     "lib.training": LEAVES | {"lib.augment", "lib.pixels", "lib.feed", "lib.models.family"},
     "lib.evaluate": LEAVES
-    | {"lib.data.registry", "lib.masks", "lib.measures", "lib.patches", "lib.pixels"},
+    | {
+        "lib.data.registry",
+        "lib.masking",
+        "lib.masks",
+        "lib.measures",
+        "lib.patches",
+        "lib.pixels",
+    },
     "lib.glances": LEAVES | {"lib.patches", "lib.windows"},
     "lib.windows": LEAVES
     | {

@@ -67,6 +67,9 @@ def test_pictures_are_of_the_first_mask_of_its_own_and_of_the_next():
     half = Experiment(**asked, mask_ratio=0.5, test_masks=(*masks, "random@0.5")).pictured
     assert half == ("random@0.75", "random@0.5", "block@0.5", "block@0.75")
     assert Experiment(**asked, test_masks=masks[:2]).pictured == masks[:2]
+    judged = ("random@0.75", "block@0.75", "rows@0.75", "grid@0.75", "hardest@0.75")
+    other = Experiment(**asked | {"strategy": "adversarial"}, test_masks=judged).pictured
+    assert other[:2] == ("random@0.75", "hardest@0.75")
 
 
 def test_a_sheet_shows_the_first_test_images_and_what_the_model_made_of_them(colour):

@@ -78,7 +78,7 @@ def hardest(batch, grid, hidden, generator, scores=None, progress=None):
     return highest_by_lot(scores, hidden, generator)
 
 
-@strategy(looks_at="adversary")
+@strategy(looks_at="adversary", ends_as="hardest")
 def adversarial(batch, grid, hidden, generator, scores=None, progress=None):
     """What a network hides that is trained to make the model fail, after ADIOS.
 

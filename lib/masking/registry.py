@@ -55,6 +55,7 @@ class Strategy:
     moves: bool  # whether its place changes from image to image
     looks_at: str | None = None  # what tells patches apart: a name of lib.scores; None: nothing
     schedule: Callable[[float, float], float] | None = None  # a step's ratio, by ratio and progress
+    ends_as: str | None = None  # the strategy whose test masks are its own; None: it has some
     version: int = 1  # raise it when the masks it draws change: records made before are then stale
 
     def defined_at(self, ratio: float) -> bool:

@@ -12,7 +12,7 @@ def rising(ratio: float, progress: float) -> float:
     return ratio * (1 + progress) / 2
 
 
-@strategy(schedule=rising)
+@strategy(schedule=rising, ends_as="random")
 def growing(batch, grid, hidden, generator, scores=None, progress=None):
     """Random patches, at first half as many, growing steadily to all at the end of training."""
     return STRATEGIES["random"].function(batch, grid, hidden, generator)

@@ -33,6 +33,7 @@ def reconstructions(runs: dict[str, "Run"], mask: str, count: int = 8) -> dict[s
 
 
 def photographs(runs: dict[str, "Run"], name: str) -> dict[str, Tensor]:
-    """One photograph [3, height, width] as each run has completed it."""
+    """One photograph [3, height, width] as each run has completed it that knows photographs."""
     sheets: dict[str, Sheet] = {label: run.sheet for label, run in runs.items()}
-    return {label: sheet.photographs[name] / 255 for label, sheet in sheets.items()}
+    known = {label: sheet.photographs for label, sheet in sheets.items()}
+    return {label: shown[name] / 255 for label, shown in known.items() if name in shown}

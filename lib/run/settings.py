@@ -128,11 +128,12 @@ class Experiment(Config):
         """The test masks of its picture sheet: the first, the random ones of its own ratio, those
         of its own strategy, and the next.
         """
+        own = (self.strategy, STRATEGIES[self.strategy].ends_as)
 
         def kind(name: str) -> int:
             if name == f"random@{self.mask_ratio:g}":
                 return 0
-            return 1 if parse_mask(name)[0] == self.strategy else 2
+            return 1 if parse_mask(name)[0] in own else 2
 
         first, *others = self.test_masks
         return (first, *sorted(others, key=kind))[:MOST_PICTURED]
