@@ -42,8 +42,7 @@ def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
     for ratio in RATIOS:
         mask = mask_of(model, picture, strategy, ratio, stream(0, "demo"))
         found = compare(model, picture, mask)
-        seen = figures.veil(picture[None], found.hidden[None, None])[0]
-        row = [(f"{ratio:.0%} hidden", seen)]
+        row = [(f"{ratio:.0%} hidden", figures.veil(picture, found.hidden))]
         for name, title in (("model", "ViT-MAE"), ("inpainting", "inpainting")):
             row.append((f"{title}: {found.told(name)}", found.completed[name]))
         rows.append([*row, ("original", picture)])

@@ -133,14 +133,11 @@ def data_of(record: Record) -> str:
 
 def trained_as(record: Record) -> str:
     """How a model was trained, in words; a baseline is its label."""
-    given = record.parameters
+    given, family = record.parameters, MODELS[record.model.family]
     words = [record.model.label]
-    if MODELS[record.model.family].trained:
-        hidden = f"{given['strategy']} {given['mask_ratio']:.0%}"
-        if not given["recipe"]["epochs"]:
-            words.append("untrained")
-        else:
-            words.append(hidden if given["mask_ratio"] else "not masked")
+    if family.trained:
+        masked = family.under(given["strategy"], given["mask_ratio"])
+        words = [masked] if given["recipe"]["epochs"] else [*words, "untrained"]
         if given["options"].get("normalise_target"):
             words.append("normalised target")
     if given["fine_tune"]:

@@ -112,14 +112,14 @@ def data_address(content: bytes, kind: str) -> str:
 
 
 def veil(
-    images: Pixels, hidden: Bool[Tensor, "batch 1 height width"]
-) -> Float[Tensor, "batch 3 height width"]:
-    """Images with hidden pixels painted in one pale blue that is no content.
+    images: Float[Tensor, "*batch channels height width"],
+    hidden: Bool[Tensor, "*places height width"],
+) -> Float[Tensor, "*batch 3 height width"]:
+    """Images, or a single one, with hidden pixels painted in one pale blue that is no content.
 
     In colour even where the images are grey.
     """
-    paint = torch.tensor(VEIL).reshape(3, 1, 1)
-    return torch.where(hidden, paint, images.expand(-1, 3, -1, -1))
+    return torch.where(hidden, torch.tensor(VEIL).reshape(3, 1, 1), images)
 
 
 def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:

@@ -137,6 +137,7 @@ def test_the_veil_covers_hidden_pixels_only():
     hidden[:, :, :2] = True
     veiled = figures.veil(images, hidden)
     assert veiled.shape == (2, 3, 4, 4)
+    assert torch.equal(figures.veil(images[0], hidden[0, 0]), veiled[0])
     assert torch.equal(veiled[:, :, 2:], images[:, :, 2:].expand(-1, 3, -1, -1))
     assert torch.allclose(veiled[:, :, 0, 0], torch.tensor(figures.VEIL).expand(2, 3))
 

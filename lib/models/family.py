@@ -117,6 +117,12 @@ class Family:
     trained: bool  # False: fitted in closed form or not at all
     version: int  # raise it when its results change: records made before are then stale
 
+    def under(self, strategy: str, ratio: float) -> str:
+        """The label, with which patches its training hides."""
+        if not self.module.hides_patches:
+            return self.label
+        return f"{self.label}, {strategy} {ratio:.0%}" if ratio else f"{self.label}, not masked"
+
 
 MODELS: Register[Family] = Register("lib.models")
 

@@ -35,16 +35,17 @@ def families(p: Parameters) -> Arms:
     """
     found = {}
     for model in p.models:
-        if not MODELS[model].module.hides_patches:
-            found[MODELS[model].label] = p.experiment(model)
+        family = MODELS[model]
+        if not family.module.hides_patches:
+            found[family.label] = p.experiment(model)
             continue
         for ratio in p.mask_ratios:
             if ratio == 0:
-                found[f"{MODELS[model].label}, not masked"] = p.experiment(model, **NOT_MASKED)
+                found[family.under("random", 0.0)] = p.experiment(model, **NOT_MASKED)
                 continue
             for strategy in p.strategies:
-                name = f"{MODELS[model].label}, {strategy} {ratio:.0%}"
-                found[name] = p.experiment(model, strategy=strategy, mask_ratio=ratio)
+                masked = p.experiment(model, strategy=strategy, mask_ratio=ratio)
+                found[family.under(strategy, ratio)] = masked
     return found
 
 

@@ -292,8 +292,7 @@ def trained(
         processes,
     )
     saved = states_of(experiment, execution, splits, "")
-    hidden = f"{experiment.strategy} {experiment.mask_ratio:.0%}"
-    label = f"{experiment.family.label}, {hidden if experiment.mask_ratio else 'not masked'}"
+    label = experiment.family.under(experiment.strategy, experiment.mask_ratio)
     title = f"{label}, seed {experiment.seed}"
 
     def sample() -> Sample:

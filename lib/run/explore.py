@@ -61,9 +61,8 @@ def sight(model: nn.Module, picture: Picture, strategy: str, ratio: float, seed:
     hidden = hidden_pixels(model, picture, mask)
     completed = complete(model, picture, mask, STRIDE)
     decibels = psnr(float(((completed - picture)[:, hidden] ** 2).mean()))
-    seen = veil(picture[None], hidden[None, None])[0]
     words = f"{mask.float().mean():.0%} hidden, there {told(decibels)}"
-    return Sight((seen, completed, picture), words)
+    return Sight((veil(picture, hidden), completed, picture), words)
 
 
 def still(model: nn.Module, name: str, picture: Picture, strategy: str) -> Figure:

@@ -255,6 +255,12 @@ class Execution(Config):
         """Whether finished runs are read and unfinished ones taken up again."""
         return self.scale != "quick"
 
+    def or_published(self) -> "Execution":
+        """This one where runs are kept, else one that reads records that came with the code."""
+        if self.keeps:
+            return self
+        return self.model_copy(update={"scale": "standard", "published": True})
+
     @property
     def results(self) -> Path:
         return resolve(self.output) / "results" / self.scale
