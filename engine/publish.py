@@ -321,8 +321,19 @@ def titled(title: str, frame: pd.DataFrame) -> str:
 
 def readme(text: str) -> str:
     """README with its tables brought up to date."""
-    parts = [titled(f"**{title}**", frame) for title, frame in views().items()]
+    parts = []
+    for title, frame in views().items():
+        same, rest = folded(frame)
+        parts.append(titled(f"**{title}** ({same})" if same else f"**{title}**", rest))
     return between_markers(text, "\n".join(parts) or f"{NOTHING}\n")
+
+
+def folded(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
+    """What all rows share that have it, in words, and the frame without it."""
+    about = frame[[name for name in ABOUT if name in frame]].astype(str)
+    told = {name: set(about[name]) - {""} for name in about} if len(frame) > 1 else {}
+    same = {name: texts.pop() for name, texts in told.items() if len(texts) == 1}
+    return "; ".join(f"{name}: {text}" for name, text in same.items()), frame.drop(columns=[*same])
 
 
 def speed(text: str) -> str:

@@ -219,8 +219,17 @@ def test_pages_show_the_tables_between_their_markers():
     assert text.startswith(PAGE[: PAGE.index("old")])
     assert text.endswith("more\n")
     assert "old" not in text
-    assert f"**{publish.FAMILIES}**\n\n| data | training | weights | epochs | seeds |" in text
+    assert f"**{publish.FAMILIES}** (data: " in text
+    assert "| data |" not in text, "what all rows share is said once"
     assert " ± " in text
+
+
+def test_what_all_rows_share_that_have_it_is_said_once():
+    frame = pd.DataFrame({"data": "digits", "training": ["a", "b"], "images probed": ["", 500]})
+    same, rest = publish.folded(frame)
+    assert same == "data: digits; images probed: 500"
+    assert list(rest) == ["training"]
+    assert list(publish.folded(frame[:1])[1]) == list(frame)  # one row shares with none
 
 
 def test_a_page_without_a_place_for_tables_is_refused():
