@@ -64,6 +64,30 @@ def test_the_code_under_a_mask_is_the_mean_of_the_posterior():
     assert torch.allclose(model.code(images[:1], mask)[0].double(), expected, atol=1e-4)
 
 
+def filled_error(model, images, mask):
+    hidden = model.space.hidden_pixels(mask)
+    return float((hidden * (model.reconstruct(images, mask) - images).square()).sum())
+
+
+@pytest.mark.parametrize("kind", ["white", "correlated"])
+def test_noise_counts_for_more_where_it_goes_on_from_pixel_to_pixel(kind):
+    """What a code of three leaves out of smooth images is smooth; of noisy ones it is noise."""
+    noise = noisy(600) - 0.5
+    if kind == "white":
+        images = 0.5 + (smooth(600) - 0.5) / 2 + noise / 5
+    else:
+        blurred = torch.nn.functional.avg_pool2d(noise, 3, stride=1, padding=1)
+        images = 0.5 + torch.nn.functional.avg_pool2d(blurred, 3, stride=1, padding=1)
+    model = fitted("pca", images[:500], components=3)
+    plain = fitted("pca", images[:500], components=3)
+    plain.find(images[:500])  # as in the paper
+    factor = model.noise / plain.noise
+    assert factor <= 2 if kind == "white" else factor >= 4
+    mask = torch.rand(100, 16, generator=stream(0, "m")).argsort(dim=1) >= 4
+    errors = [filled_error(one, images[500:], mask) for one in (model, plain)]
+    assert errors[0] <= errors[1] * (1.01 if kind == "white" else 0.95)
+
+
 def test_hidden_pixels_do_not_change_a_code():
     images = noisy()
     model = fitted("pca", images, components=4)
@@ -72,7 +96,7 @@ def test_hidden_pixels_do_not_change_a_code():
     assert torch.equal(model.code(images, mask), model.code(spoilt, mask))
 
 
-@pytest.mark.parametrize(("images", "components"), [(4, 3), (100, 32)])
+@pytest.mark.parametrize(("images", "components"), [(4, 3), (100, 63)])
 def test_components_are_capped_by_images(images, components):
     assert fitted("pca", noisy(images)).embed(noisy(images)).shape == (images, components)
 

@@ -4,11 +4,16 @@
 smoothly into the hidden ones (Damelin & Hoang 2018, as in scikit-image): a prior of smoothness,
 no learning. `pca` is the best linear model of the training set, in its probabilistic form
 (Tipping & Bishop 1999), so that a code can be inferred from visible pixels alone; with nothing
-hidden it is the projection of PCA. `raw_pixels` has no reconstruction: its features are the
-pixels. `mask` is True = hidden.
+hidden it is the projection of PCA. That form takes what the code leaves out for white noise. Of
+images it is not: what is missing at one pixel is missing at the next, so many visible pixels tell
+less about a code than as many independent ones would. The variance of the noise is therefore
+multiplied by a factor, which is chosen on training images that were held out of the fit.
+`raw_pixels` has no reconstruction: its features are the pixels. `mask` is True = hidden.
 
 Nothing is trained: what can be learned is learned at once by `fit`. Images are in [0, 1].
 """
+
+import math
 
 import numpy as np
 import torch
@@ -21,9 +26,13 @@ from lib.models.family import family
 from lib.patches import patchify, unpatchify
 from lib.pixels import PixelSpace
 from lib.shapes import Mask, Patches, Pixels
+from lib.streams import stream
 
 MOST_FOR_EXACT = 1000  # pixels up to which the whole covariance is decomposed
 LEAST_NOISE = 1e-8  # variance outside of the code, so that codes stay defined where there is none
+FACTORS = (1, 2, 4, 8, 16, 32, 64)  # of that variance
+HELD = 10  # one image of so many is held out to choose among them, under
+MOST_HELD = 500  # of these, and a quarter of their patches seen, by lot
 
 
 class NoOptions(Config):
@@ -31,8 +40,8 @@ class NoOptions(Config):
 
 
 class PCAConfig(Config):
-    components: int = Field(32, ge=1)  # numbers in the code, capped by images and pixels
-    fit_images: int = Field(5000, ge=2)  # training images that the fit uses at most
+    components: int = Field(256, ge=1)  # numbers in the code, capped by images and pixels
+    fit_images: int = Field(10_000, ge=2)  # training images that the fit uses at most
 
 
 class Baseline(nn.Module):
@@ -80,22 +89,48 @@ class RawPixels(Baseline):
         return images.flatten(1)
 
 
-@family("pca", config=PCAConfig, label="PCA", trained=False)
+@family("pca", config=PCAConfig, label="PCA", trained=False, version=2)
 class PrincipalComponents(Baseline):
     """Its buffers are in patch order: `centre` [tokens, pixels], `axes` and `loadings`
     [tokens, pixels, components], the loadings being axes times the signal's deviation.
     """
 
     def fit(self, images: Pixels) -> None:
+        images = images[: self.config.fit_images]
+        held = min(len(images) // HELD, MOST_HELD)
+        factor = 1
+        if held:
+            lot = torch.randperm(len(images), generator=stream(0, "pca"))
+            self.find(images[lot[held:]])
+            factor = self.best_factor(images[lot[:held]])
+        self.find(images)
+        self.noise *= factor
+
+    def best_factor(self, images: Pixels) -> int:
+        """The one that fills gaps of images best that the components are not of."""
+        tokens = math.prod(self.space.grid)
+        places = torch.rand(len(images), tokens, generator=stream(0, "pca gaps")).argsort(dim=1)
+        mask = places >= tokens // 4
+        hidden, noise, wrong = self.space.hidden_pixels(mask), self.noise, {}
+        for factor in FACTORS:
+            self.noise = factor * noise
+            filled = self.reconstruct(images, mask)
+            wrong[factor] = float((hidden * (filled - images).square()).sum())
+        return min(wrong, key=wrong.get)
+
+    def find(self, images: Pixels) -> None:
+        """The components, and the variance outside of them, of the images given."""
         # Here, since it costs every process three seconds that does without.
         from sklearn.decomposition import PCA
 
-        patches = patchify(images[: self.config.fit_images], self.space.shape.patch)
+        patches = patchify(images, self.space.shape.patch)
         count, tokens, pixels = patches.shape
         components = min(self.config.components, count - 1, tokens * pixels - 1)
-        solver = "covariance_eigh" if tokens * pixels <= MOST_FOR_EXACT else "randomized"
+        exact = tokens * pixels <= MOST_FOR_EXACT
+        solver = "covariance_eigh" if exact else "randomized"
         pca = PCA(components, svd_solver=solver, random_state=0)
-        pca.fit(patches.flatten(1).double().numpy())
+        flat = patches.flatten(1).numpy()
+        pca.fit(flat.astype(np.float64) if exact else flat)
         axes = pca.components_.T  # tokens*pixels components
         signal = np.maximum(pca.explained_variance_ - pca.noise_variance_, 0)
         self.keep("centre", pca.mean_, (tokens, pixels))

@@ -112,7 +112,7 @@ class ComponentsConfig(SpectralConfig):
     fit_images: int = Field(5000, ge=2)  # training images from which they are found, at most
 
 
-@family("mae_components", config=ComponentsConfig, label="PMAE", version=1)
+@family("mae_components", config=ComponentsConfig, label="PMAE", version=2)
 class ComponentMAE(SpectralMAE):
     """Its buffers, found again by `prepare` and not saved: `centre` [tokens, pixels], `axes`
     [tokens, pixels, components] and `variances` [components], of patches in [0, 1].
@@ -122,7 +122,7 @@ class ComponentMAE(SpectralMAE):
         some = unit_range(images[: self.config.fit_images])
         asked = PCAConfig(components=self.config.components, fit_images=self.config.fit_images)
         pca = PrincipalComponents(asked, self.space, stream(0, "pca"))
-        pca.fit(some)
+        pca.find(some)
         self.register_buffer("centre", pca.centre, persistent=False)
         self.register_buffer("axes", pca.axes, persistent=False)
         self.register_buffer("variances", pca.embed(some).var(dim=0), persistent=False)
