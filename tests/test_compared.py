@@ -9,6 +9,7 @@ from PIL import Image
 
 from engine import compared
 from engine.publish import current
+from lib.evaluate import EVERY, own_mask
 from lib.figures import VEIL
 from lib.masking import STRATEGIES
 from lib.run.sheets import COUNT
@@ -23,7 +24,7 @@ def test_each_strategy_is_shown_once_with_the_numbers_of_its_first_seed():
         own = [one for one in swept if one.parameters["strategy"] == tab["name"]]
         first = min(own, key=lambda one: one.parameters["seed"])
         measured = first.metrics["test"]
-        gaps = measured[f"{tab['name']}@0.75/psnr_hidden"].value
+        gaps = measured[f"{own_mask(tab['name'], 0.75, EVERY)}/psnr_hidden"].value
         assert f"its own gaps {gaps:.2f} dB" in tab["caption"]
         assert f"linear probe {measured['probe_accuracy'].value:.3f}" in tab["caption"]
         assert tab["caption"].startswith(STRATEGIES[tab["name"]].summary)

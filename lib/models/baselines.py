@@ -31,8 +31,8 @@ from lib.streams import stream
 MOST_FOR_EXACT = 1000  # pixels up to which the whole covariance is decomposed
 LEAST_NOISE = 1e-8  # variance outside of the code, so that codes stay defined where there is none
 FACTORS = (1, 2, 4, 8, 16, 32, 64)  # of that variance
-HELD = 10  # one image of so many is held out to choose among them, under
-MOST_HELD = 500  # of these, and a quarter of their patches seen, by lot
+HELD = 10  # one training image of so many is held out to choose among them,
+MOST_HELD = 500  # and so many at most
 
 
 class NoOptions(Config):
