@@ -19,7 +19,7 @@ setup: .venv/.ready  ## the environment in .venv, from requirements.lock
 .venv/.ready: requirements.lock pyproject.toml .ci/setup.py
 	@$(PYTHON) .ci/setup.py
 
-report: setup  ## run the eight notebooks on embedded images and build reports/index.html
+report: setup  ## run the eight notebooks and build reports/index.html
 	@$(BIN)/python -m engine.snakemake
 
 demo: setup  ## complete your own picture with the committed model: make demo IMAGE=my.jpg
@@ -62,7 +62,7 @@ rerun: setup  ## refresh the notebooks' stored outputs, and the pictures on thei
 	if [ -e $$made ]; then cp $$made $$picture; \
 	elif ls $${made%.*}.* 2>/dev/null; then echo "above: what $$picture is called now"; exit 1; fi; done
 
-standard:  ## the published runs, some fifteen hours on two cores: make standard DATA=folder-with-the-sets
+standard:  ## the longer runs, some eighteen hours with fast bf16: make standard DATA=folder-with-the-sets
 	@for sweep in mnist imagenette imagenette-mae length longest strategies cifar10; do \
 	$(MAKE) --no-print-directory sweep SWEEP=$$sweep || exit 1; done
 

@@ -18,6 +18,7 @@ from lib.run import records, stale
 from lib.run.experiment import load_splits
 from lib.run.parameters import check
 from lib.run.settings import Execution, Experiment
+from lib.run.sheets import read_sheet
 
 FOLDER = REPORTS / "sweeps"  # what sweeps make: not committed
 
@@ -95,6 +96,7 @@ def broken(file: Path) -> str:
     try:
         record = records.read(file)
         records.read_images(file, record)
+        read_sheet(file, record)
     except records.DamagedRecord:
         return f"{file.name} is damaged"
     return "; ".join(stale.reasons(record))

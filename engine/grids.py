@@ -123,10 +123,9 @@ def grid(title: str, found: list[Record], measured: Measured) -> Table:
 
 def folded(title: str, rows: list[Row], columns: list[str]) -> Table:
     """A table that says what all of its rows share above them."""
-    told = {name: {row.cells.get(name, MISSING).text for row in rows} for name in columns}
-    same = {n: texts for n, texts in told.items() if n in ABOUT and len(texts) == 1 < len(rows)}
-    words = "; ".join(f"{name}: {text}" for name, (text,) in same.items() if text)
-    return Table(title, words, [name for name in columns if name not in same], rows)
+    told = {n: [row.cells.get(n, MISSING).text for row in rows] for n in columns if n in ABOUT}
+    same = publish.shared(told)
+    return Table(title, publish.in_words(same), [n for n in columns if n not in same], rows)
 
 
 def keys_of(group: list[Record]) -> dict[str, str]:

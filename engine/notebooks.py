@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.files import NOTEBOOKS, REPORTS, ROOT
+from lib.files import NOTEBOOKS, REPORTS, ROOT, WEIGHTS
 
 # Executed copies, and in a folder each what they made: apart from a reader's own quick runs.
 EXECUTED = REPORTS / "notebooks"
@@ -34,11 +34,11 @@ def all_notebooks() -> list[Path]:
 
 def stamp_of(notebook: Path) -> Path:
     """The file that exists where a notebook's last success is up to date."""
-    code = sorted((ROOT / "lib").rglob("*.py"))
-    tables = [REPORTS / "tables" / f"{name}.csv" for name in ("standard", "full", "masks")]
+    code = [*(ROOT / "lib").rglob("*.py"), *WEIGHTS.glob("*/model.safetensors")]
+    read = (REPORTS / "results" / "standard").glob("*.json")  # each knows the sums of its files
     digest = hashlib.sha256()
-    for file in [notebook, ROOT / "requirements.lock", *code, *tables]:
-        digest.update(file.read_bytes() if file.exists() else b"")
+    for file in [notebook, ROOT / "requirements.lock", *sorted(code), *sorted(read)]:
+        digest.update(file.name.encode() + file.read_bytes())
     return EXECUTED / "done" / f"{notebook.stem}-{digest.hexdigest()[:16]}.json"
 
 

@@ -331,9 +331,18 @@ def readme(text: str) -> str:
 def folded(frame: pd.DataFrame) -> tuple[str, pd.DataFrame]:
     """What all rows share that have it, in words, and the frame without it."""
     about = frame[[name for name in ABOUT if name in frame]].astype(str)
-    told = {name: set(about[name]) - {""} for name in about} if len(frame) > 1 else {}
-    same = {name: texts.pop() for name, texts in told.items() if len(texts) == 1}
-    return "; ".join(f"{name}: {text}" for name, text in same.items()), frame.drop(columns=[*same])
+    same = shared({name: list(about[name]) for name in about})
+    return in_words(same), frame.drop(columns=[*same])
+
+
+def shared(columns: Mapping[str, list[str]]) -> dict[str, str]:
+    """Of each column that says one thing only, what it says; a single row shares nothing."""
+    told = {name: set(texts) - {""} for name, texts in columns.items() if len(texts) > 1}
+    return {name: texts.pop() for name, texts in told.items() if len(texts) == 1}
+
+
+def in_words(same: Mapping[str, str]) -> str:
+    return "; ".join(f"{name}: {text}" for name, text in same.items())
 
 
 def speed(text: str) -> str:

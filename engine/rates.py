@@ -39,8 +39,7 @@ def experiments(name: str, data: str, rate: float, seed: int = SEED) -> dict[str
     """
     p = parameters(name, data, rate)
     model = p.values.get("model", "mae")
-    asked = arms.few_labels(p, model, seed, steps=0)
-    return {arm: asked[arm] for arm in ARMS}
+    return arms.few_labels(p, model, seed, steps=0, ways=ARMS)
 
 
 def parameters(name: str, data: str, rate: float) -> Parameters:
@@ -50,16 +49,13 @@ def parameters(name: str, data: str, rate: float) -> Parameters:
         raise SweepError(f"{name} does not fine-tune: give one with fine_tune")
     changed = {
         "scale": "standard",
+        "seeds": tried_seeds(given.get("seeds", [SEED])),
         "learning_rates": [rate] * len(ARMS),
         "fine_tune": given["fine_tune"] | {"shares": [SHARE]},
         "experiment": given.get("experiment", {}) | HARDLY_JUDGED,
         # In a folder that git ignores: what is kept of these runs is their table.
         "execution": {"data_root": data, "output": f"reports/sweeps/rates-{name}"},
     }
-    if "seeds" in given:
-        changed["seeds"] = tried_seeds(given["seeds"])
-    else:
-        changed["seed"] = SEED
     return check(notebook, given | changed)
 
 
@@ -90,7 +86,7 @@ def at_rate(name: str, data: str, rate: float) -> list[dict]:
     """The rows of one rate, for each seed and arm."""
     p = parameters(name, data, rate)
     rows = []
-    for seed in p.values.get("seeds", [SEED]):
+    for seed in p.seeds:
         for arm, asked in experiments(name, data, rate, seed).items():
             record = run(asked, p.execution(), need_model=False).record
             found = record.metrics["validation"][f"accuracy@{SHARE:g}"]

@@ -16,7 +16,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from engine.publish import markdown
+from engine.publish import GAPS, markdown
 from lib.files import REPORTS, WEIGHTS, write_json, write_text
 from lib.models.published import load_pretrained, save_pretrained
 from lib.run import records
@@ -24,18 +24,12 @@ from lib.run.experiment import Found, measure, run
 from lib.run.records import Record
 from lib.run.settings import Execution, Experiment
 from lib.run.sheets import SIDE, hidden_photograph
+from lib.run.tables import FEATURES
 from lib.windows import compare
 
 SHOWN = ("astronaut", "coffee", "cat", "rocket")  # photographs; lettering and a face among them
 RATIOS = (0.5, 0.75, 0.9)
-MEASURED = {
-    "random@0.75/psnr_hidden": "PSNR hidden, random gaps [dB]",
-    "block@0.75/psnr_hidden": "PSNR hidden, block gaps [dB]",
-    "grid@0.75/psnr_hidden": "PSNR hidden, grid gaps [dB]",
-    "random@0.75/ssim_hidden": "SSIM hidden, random gaps",
-    "probe_accuracy": "linear probe",
-    "knn_accuracy": "k-NN",
-}
+MEASURED = GAPS | {"random@0.75/ssim_hidden": "SSIM hidden, random gaps"} | FEATURES
 
 
 def publish(name: str, key: str, data_root: str) -> None:

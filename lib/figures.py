@@ -20,10 +20,11 @@ import torch
 from jaxtyping import Bool, Float
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from PIL import Image
 from torch import Tensor
 
-from lib.files import resolve
+from lib.files import resolve, write_json
 from lib.pixels import check_unit_range
 from lib.shapes import Pixels
 from lib.statistics import means
@@ -39,17 +40,17 @@ COLOURS = {
     "raw_pixels": "#666666",
     "random": "#0072B2",
     "block": "#D55E00",
-    "grid": "#009E73",
+    "grid": "#882255",
     "red_noise": "#CC6677",
     "blue_noise": "#332288",
     "green_noise": "#117733",
     "purple_noise": "#AA4499",
     "units": "#000000",
     "masked": "#0072B2",
-    "masked, frozen": "#56B4E9",
+    "masked, frozen": "#66AAD3",
     "not masked": "#D55E00",
-    "not masked, frozen": "#E69F00",
-    "scratch": "#009E73",
+    "not masked, frozen": "#E8A070",
+    "scratch": "#999933",
     "scratch, longer": "#000000",
     "pixels, linear": "#666666",
     "pixels, nearest": "#999999",
@@ -343,23 +344,42 @@ def matrix(
     x: str,
     y: str,
     unit: str,
+    reach: float | None = None,
 ) -> Figure:
-    """A table as a heat map with its numbers written in; small ones where there are many."""
+    """A table as a heat map with its numbers written in; small ones where there are many.
+
+    reach   of differences: how far from zero, to either side, colours go on to change; the highest
+        value of each column is framed
+    """
     many = len(columns) > CROWD
-    width, height, ink_size, digits = (0.42, 0.3, 6.5, 1) if many else (1.3, 0.75, 10, 2)
+    width, height, ink_size = (0.42, 0.3, 6.5) if many else (1.3, 0.75, 10)
+    digits = 1 if many and reach is None else 2
     below = 2.2 if many else 1.2  # of names that stand upright
     figure, axis = canvas(size=(width * len(columns) + 2.2, height * len(rows) + below))
-    drawn = axis.imshow(values, cmap="cividis", aspect="auto")
-    middle = (np.nanmax(values) + np.nanmin(values)) / 2
+    colours = {"cmap": "cividis"}
+    if reach is not None:
+        colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach}
+    drawn = axis.imshow(values, aspect="auto", **colours)
     for (row, column), value in np.ndenumerate(values):
-        ink = {"color": "black" if value > middle else "white", "fontsize": ink_size}
-        axis.text(column, row, f"{value:.{digits}f}", ha="center", va="center", **ink)
+        light = luminance(drawn.to_rgba(value)) > 0.5
+        ink = {"color": "black" if light else "white", "fontsize": ink_size}
+        shown = round(value, digits) + 0.0  # no -0
+        axis.text(column, row, f"{shown:.{digits}f}", ha="center", va="center", **ink)
+    if reach is not None:
+        frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2}
+        for column, row in enumerate(values.argmax(axis=0)):
+            axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **frame))
     axis.set_xticks(range(len(columns)), columns, rotation=90 if many else 0)
     axis.set_yticks(range(len(rows)), rows)
     axis.set(xlabel=x, ylabel=y)
     axis.grid(visible=False)
-    figure.colorbar(drawn, label=unit)
+    figure.colorbar(drawn, label=unit, extend="neither" if reach is None else "both")
     return figure
+
+
+def luminance(rgba: tuple[float, ...]) -> float:
+    """How light a colour is, from 0 to 1."""
+    return float(np.dot(rgba[:3], (0.2126, 0.7152, 0.0722)))
 
 
 def ranking(
@@ -385,9 +405,9 @@ def ranking(
         rows = np.array([values.get(label, (np.nan,) * 3) for label in labels], dtype=float)
         value, own, joint = rows.T
         tint = {"color": "#0072B2", "fmt": "none"}
+        axis.plot(value, places, "o", color="#0072B2", markersize=6, markerfacecolor="white")
         axis.errorbar(value, places, xerr=joint, elinewidth=1, **tint)
         axis.errorbar(value, places, xerr=own, elinewidth=3, **tint)
-        axis.plot(value, places, "o", markersize=4, color="#0072B2", markeredgecolor="white")
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(f"{unit}, {zero} = 0" if zero else unit)
         axis.locator_params(axis="x", nbins=4)  # panels are narrow
@@ -453,8 +473,7 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
             taken = other.stat().st_size <= WORTH * shown.stat().st_size
             (shown if taken else other).unlink()
             shown = other if taken else shown
-    texts = json.dumps({"alt": alt, "caption": caption}, indent=1)
-    (place / f"{name}.json").write_text(texts + "\n")
+    write_json(place / f"{name}.json", {"alt": alt, "caption": caption})
     plt.close(figure)
     width = figure.get_size_inches()[0] * 100
     display.display(display.Image(shown, width=width, metadata={"alt": alt}))

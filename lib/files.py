@@ -88,6 +88,6 @@ def taken(lock: FileLock, wait: bool) -> bool:
         if not wait:
             return False
         name = Path(lock.lock_file).name
-        print(f"waiting for another process that does this run ({name})", file=sys.stderr)
+        print(f"waiting for another process that does the same ({name})", file=sys.stderr)
         lock.acquire()
     return True

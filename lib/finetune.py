@@ -202,7 +202,7 @@ def fine_tune(
     chosen = labelled(everything.labels, share, seed)
     some = everything if len(chosen) == len(everything) else everything.take(chosen)
     if how.method != "all":
-        device = next(model.parameters(), torch.zeros(0)).device
+        device = model.space.mean.device  # a baseline has no parameters
         return FIT[how.method](model, some, device), []
     classifier = new_classifier(model, everything, how, seed)
     history = train(

@@ -171,32 +171,34 @@ def set_threads(wanted: int) -> None:
 
 
 def others_seconds() -> float:
-    """Seconds of processor time that all other processes have used since some moment."""
-    every = psutil.cpu_times()
+    """Seconds that all other processes have used since some moment of the cores that are ours."""
+    cores = psutil.cpu_times(percpu=True)
+    if hasattr(os, "sched_getaffinity"):
+        cores = [cores[number] for number in os.sched_getaffinity(0) if number < len(cores)]
     own = psutil.Process().cpu_times()
-    nice = getattr(every, "nice", 0.0)
-    return every.user + every.system + nice - own.user - own.system
+    every = sum(core.user + core.system + getattr(core, "nice", 0.0) for core in cores)
+    return every - own.user - own.system
 
 
-def keep_freed_memory(kept: bool = True) -> bool:
-    """Let glibc keep freed memory for the next step; `False` goes back to its habit.
+def keep_freed_memory() -> None:
+    """Let glibc keep freed memory for the next step.
 
-    Gives whether anything was changed. A training step frees and asks again for the same large
+    A training step frees and asks again for the same large
     blocks. By default glibc returns them to the system, which hands them back page by page,
     zeroed: a sixth of a step (benchmarks/mae.py).
     """
     if platform.libc_ver()[0] != "glibc":
-        return False
+        return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
-        return False
+        return
     # glibc's numbers for its settings, from malloc.h.
     trim_threshold = -1
     mmap_threshold = -3
     mmap_max = -4
-    mallopt(mmap_max, 0 if kept else 65536)
+    mallopt(mmap_max, 0)
     mallopt(mmap_threshold, 32 * 2**20)  # what glibc's own adaptation ends at
-    return bool(mallopt(trim_threshold, 2**31 - 1 if kept else 64 * 2**20))
+    mallopt(trim_threshold, 2**31 - 1)
 
 
 def describe(device: torch.device, processes: int = 1) -> dict[str, str | int]:

@@ -34,8 +34,12 @@ class Register(Mapping[str, Entry], Generic[Entry]):
         if self.filled:
             return
         self.filled = True
-        for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
-            importlib.import_module(f"{self.package}.{module.name}")
+        try:
+            for module in pkgutil.iter_modules(importlib.import_module(self.package).__path__):
+                importlib.import_module(f"{self.package}.{module.name}")
+        except BaseException:  # a file with a mistake; it may be mended
+            self.filled = False
+            raise
 
     def __getitem__(self, name: str) -> Entry:
         if name not in self.entries:

@@ -36,17 +36,6 @@ def share_interval(share: float, n: int) -> float:
     return 1.96 * math.sqrt(share * (1 - share) / n)
 
 
-def no_difference(
-    differences: Float[np.ndarray, " seeds"] | Sequence[float], margin: float
-) -> bool:
-    """Whether paired differences are shown to be none: their interval lies inside +-`margin`.
-
-    False below three of them, since then there is no interval.
-    """
-    mean, half_width = t_interval(differences)
-    return abs(mean) + half_width < margin  # False for NaN
-
-
 def paired_psnr_gain(
     first: Sequence[pd.DataFrame], second: Sequence[pd.DataFrame], mask: str, split: str = "test"
 ) -> tuple[float, float]:

@@ -71,8 +71,8 @@ def rate_factor(step: int, total: int, warmup: float) -> float:
 def adamw(group: Group, recipe: Recipe) -> AdamW:
     """The optimiser of a group (Loshchilov & Hutter 2019, arXiv 1711.05101).
 
-    Decay spares biases, norms and tokens, whose rank is below 2. Each of its own groups
-    remembers its factor of the recipe's learning rate.
+    Decay spares biases and norms, whose rank is below 2; tokens decay, as in the original
+    pre-training. Each of its own groups remembers its factor of the recipe's learning rate.
     """
     decay = recipe.weight_decay if group.decay is None else group.decay
     sorted_out: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -337,7 +337,7 @@ def close_row(state: State, held_out: HeldOut, recipe: Recipe, processes: Proces
     state.history.append(row | {"validation_loss": validation_loss})
     state.sums = {}
     state.counted = 0
-    if validation_loss < state.best_loss:
+    if recipe.keep == "best" and validation_loss < state.best_loss:
         state.best_loss = validation_loss
         weights = state.model.state_dict()
         state.best = {name: value.detach().clone() for name, value in weights.items()}
@@ -356,14 +356,15 @@ def mean_loss(
     count = len(held_out.images)
     own = processes.rows(count)
     device = held_out.masks.device
-    total = torch.zeros((), dtype=torch.float64, device=device)
+    wide = torch.float32 if device.type == "mps" else torch.float64  # which MPS has not
+    total = torch.zeros((), dtype=wide, device=device)
     for start in range(own.start, own.stop, batch_size):
         rows = slice(start, min(start + batch_size, own.stop))
         images = unit_range(held_out.images[rows].to(device))
         labels = None if held_out.labels is None else held_out.labels[rows]
         with autocast(device, precision):
             loss = model.watched(Batch(images, held_out.masks[rows], count, start, labels))
-        total += loss.double() * len(images)
+        total += loss.to(wide) * len(images)
         release()
     model.train()
     (total,) = processes.sums([total])

@@ -17,9 +17,9 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Generator, Tensor, nn
 
-from lib.evaluate import as_array, in_batches
+from lib.evaluate import in_batches
 from lib.masking import draw
-from lib.measures import image_measures, psnr, told
+from lib.measures import psnr, told
 from lib.models.baselines import inpainted
 from lib.patches import Size, grid_of, pixel_mask
 from lib.scores import scores_of
@@ -55,11 +55,15 @@ def compare(
         "model": complete(model, picture, mask, stride),
         "inpainting": inpainted(picture, gone),
     }
-    decibels = {}
-    for name, filled in completed.items():
-        found = image_measures(as_array(picture), as_array(filled), gone.numpy())
-        decibels[name] = psnr(found.get("mse_hidden"))
-    return Completion(picture, gone, completed, decibels)
+    found = {name: decibels(picture, filled, gone) for name, filled in completed.items()}
+    return Completion(picture, gone, completed, found)
+
+
+def decibels(picture: Picture, filled: Picture, gone: Bool[Tensor, "height width"]) -> float | None:
+    """PSNR of a completed picture on its hidden pixels; None where none is hidden."""
+    if not gone.any():
+        return None
+    return psnr(float(((filled - picture)[:, gone].double() ** 2).mean()))
 
 
 def mask_of(

@@ -76,11 +76,11 @@ class Variant:
 
     def parameters(self, notebook: str, output: str) -> dict[str, Any]:
         """What the notebook is given; one that runs several seeds gets as many others."""
+        declared = defaults(notebook)
         given: dict[str, Any] = {
-            "recipe": {"precision": self.precision},
+            "recipe": declared.get("recipe", {}) | {"precision": self.precision},
             "execution": {"threads": self.threads, "output": output},
         }
-        declared = defaults(notebook)
         if self.seed and "seed" in declared:
             given["seed"] = declared["seed"] + self.seed
         elif self.seed:

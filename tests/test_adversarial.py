@@ -165,8 +165,3 @@ def test_the_swiss_roll_lies_in_its_disc_and_reaches_its_middle():
 def test_plane_priors_refuse_other_code_sizes(prior):
     with pytest.raises(ValidationError, match="needs latent=2"):
         AdversarialConfig(prior=prior, latent=3)
-
-
-def test_samples_are_images():
-    drawn = made().sample(7, stream(0, "s"))
-    assert drawn.shape == (7, 1, 4, 4) and drawn.min() >= 0 and drawn.max() <= 1

@@ -20,7 +20,8 @@ def different(one, other) -> set[str]:
 
 def test_every_family_is_trained_under_every_ratio_and_strategy():
     p = asked(strategies=["random", "block"], mask_ratios=[0.75, 0.5, 0.0])
-    found = arms.families(p)
+    found = arms.families(p, 3)
+    assert {one.seed for one in found.values()} == {3}
     assert len(found) == 3 * (2 + 2 + 1)
     masked = found["ViT-MAE, random 75%"]
     assert different(masked, found["ViT-MAE, block 75%"]) == {"strategy"}
@@ -28,7 +29,7 @@ def test_every_family_is_trained_under_every_ratio_and_strategy():
 
 
 def test_a_control_has_nothing_hidden_and_the_same_budget():
-    found = arms.families(asked())
+    found = arms.families(asked(), 0)
     for name in ("ViT-MAE", "Autoencoder (MLP)", "Adversarial autoencoder"):
         masked, control = found[f"{name}, random 75%"], found[f"{name}, not masked"]
         assert different(masked, control) == {"mask_ratio", "options"}
@@ -37,14 +38,14 @@ def test_a_control_has_nothing_hidden_and_the_same_budget():
 
 def test_a_family_has_its_own_epochs_and_can_be_left_out():
     p = asked(epochs=3, autoencoder_epochs=7, options={"adversarial": None}, mask_ratios=[0.75])
-    found = arms.families(p)
+    found = arms.families(p, 0)
     epochs = {name: one.recipe.epochs for name, one in found.items()}
     assert epochs == {"ViT-MAE, random 75%": 3, "Autoencoder (MLP), random 75%": 7}
 
 
 @pytest.fixture
 def few():
-    p = asked(learning_rates=[0.1, 0.2, 0.3], fine_tune={"shares": [0.1, 1.0]}, seed=5)
+    p = asked(learning_rates=[0.1, 0.2, 0.3], fine_tune={"shares": [0.1, 1.0]}, seeds=[5])
     return arms.few_labels(p, "mae", seed=5, steps=40)
 
 
@@ -53,6 +54,12 @@ def test_all_ways_get_the_same_labels(few):
     shares = {name: one.fine_tune.shares for name, one in few.items()}
     assert shares.pop("scratch, longer") == (0.1,), "with all labels there is nothing to add"
     assert set(shares.values()) == {(0.1, 1.0)}
+
+
+def test_with_all_labels_alone_the_longer_run_has_them(few):
+    p = asked(fine_tune={"shares": [1.0]})
+    alone = arms.few_labels(p, "mae", seed=5, steps=40)
+    assert alone["scratch, longer"].fine_tune.shares == (1.0,)
 
 
 def test_some_ways_can_be_chosen_and_others_are_refused():

@@ -16,6 +16,7 @@ from torchvision import datasets
 
 from lib.data import downloaded, imagenette
 from lib.data.registry import SPLITS, DataError, load, read_once, settle_variant
+from lib.run.parameters import check
 
 
 @pytest.fixture(autouse=True)
@@ -231,6 +232,9 @@ def test_imagenette_is_read_as_the_variant_that_lies_there(
     found = [load(variant, split, tmp_path, size=16) for split in SPLITS]
     assert [len(images) for images in found] == [18, 2, 6]
     assert found[2].variant == variant
+    given = {"dataset": "imagenette", "image_size": 16, "patch_size": None}
+    p = check("06_larger_data", given | {"execution": {"data_root": str(tmp_path)}})
+    assert p.quarter() == 4, "whichever of the two lies there"
 
 
 def test_a_variant_that_nobody_registered_is_refused(tmp_path, monkeypatch):

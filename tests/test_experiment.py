@@ -125,6 +125,31 @@ def test_what_came_with_the_code_is_read_where_that_is_asked_for(where, tmp_path
     assert trainings and len(list(elsewhere.results.glob("*.json"))) == 1
 
 
+def test_what_came_with_the_code_and_was_made_from_other_bytes_is_left_aside(
+    where, tmp_path, monkeypatch, pictures
+):
+    """A reader's own copy of a set has other bytes: what is compared is then trained on it."""
+    monkeypatch.setattr(settings, "REPORTS", tmp_path / "out")
+    asked = small("raw_pixels", dataset=f"folder:{pictures}", subset=None, options={})
+    first = run(asked, where)
+    repainted(pictures)
+    registry.read_once.cache_clear()
+    own = where.model_copy(update={"output": str(tmp_path / "own"), "published": True})
+    with pytest.warns(UserWarning, match="published records were made from other bytes"):
+        again = run(asked, own)
+    assert again.record.data.sha256 != first.record.data.sha256
+    assert run(asked, own).record == again.record, "its own is read"
+
+
+def test_a_baseline_is_fitted_again_only_where_it_is_asked_for(where, monkeypatch):
+    asked = small("pca", options={}, test_masks=("random@0.75",))
+    first = run(asked, where)
+    assert run(asked, where).model is not None
+    monkeypatch.setattr(experiment, "fitted", lambda *arguments: pytest.fail("fitted"))
+    again = run(asked, where, need_model=False)
+    assert again.record == first.record and again.model is None
+
+
 @pytest.mark.parametrize("again", [{"rerun": True}, {"scale": "quick"}])
 def test_the_quick_scale_and_rerun_train_again(where, monkeypatch, again):
     asked = where.model_copy(update=again)

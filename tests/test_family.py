@@ -120,6 +120,21 @@ def test_a_file_that_is_dropped_in_is_found_and_imported_when_it_is_asked_for(
         package.register["three"]
 
 
+def test_a_file_with_a_mistake_is_asked_for_again_once_it_is_mended(tmp_path, monkeypatch):
+    place = tmp_path / "hasty"
+    place.mkdir()
+    (place / "__init__.py").touch()
+    (place / "one.py").write_text("import hasty\nhasty.register.add('one', 1, __name__)\nx = = 2\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    package = __import__("hasty")
+    package.register = Register("hasty")
+    for _ in range(2):
+        with pytest.raises(SyntaxError):
+            list(package.register)
+    (place / "one.py").write_text("import hasty\nhasty.register.add('one', 1, __name__)\n")
+    assert list(package.register) == ["one"]
+
+
 def test_a_file_that_is_imported_by_itself_is_found_without_the_others(tmp_path, monkeypatch):
     register = Register("a package that does not exist")
     register.add("one", 1, "a file")

@@ -196,6 +196,15 @@ def test_a_crowded_heat_map_has_all_its_numbers_in_small():
     assert axis.get_xticklabels()[0].get_rotation() == 90
 
 
+def test_a_heat_map_of_differences_is_white_at_zero_and_frames_the_best_of_each_column():
+    values = np.array([[0.0, 0.0, 0.0], [0.5, -3.0, -0.004]])
+    axis = figures.matrix(values, ["a", "b"], ["c", "d", "e"], "x", "y", "dB", reach=1.0).axes[0]
+    assert min(axis.images[0].to_rgba(0.0)[:3]) > 0.95
+    framed = [(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in axis.patches]
+    assert framed == [(0, 1), (1, 0), (2, 0)]
+    assert [text.get_text() for text in axis.texts[3:]] == ["0.50", "-3.00", "0.00"]
+
+
 def test_curves_of_the_other_split_and_of_nothing():
     both = pd.concat([tidy(), tidy().assign(split="validation", value=5.0)])
     axis = figures.curves(both, "accuracy", "ratio", "strategy", split="validation").axes[0]

@@ -327,3 +327,15 @@ def test_weights_are_only_asked_for_where_something_is_to_be_fine_tuned(tmp_path
     other = base.model_copy(update={"fine_tune": HOW.model_copy(update={"method": "nearest"})})
     run(other, how, need_model=False, pretrained=known)
     assert trained == [base.key] and known[base.key].model is not None
+
+
+def test_a_baseline_is_used_on_the_device_where_it_is(monkeypatch):
+    """It has no parameters that would tell."""
+    asked = experiment(model="raw_pixels", options={}, fine_tune=FineTune(method="linear"))
+    splits = load_splits(asked, Execution())
+    used = []
+    fits = {"linear": lambda model, some, device: used.append(device)}
+    monkeypatch.setattr(finetune, "FIT", fits)
+    model = new_model(asked, splits).to("meta")
+    finetune.fine_tune(model, splits, asked.fine_tune, 0.05, seed=0, precision="float32")
+    assert used == [torch.device("meta")]

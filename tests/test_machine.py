@@ -182,20 +182,25 @@ def test_a_thousand_threads_and_four_a_core_are_allowed_on_any_machine():
 
 
 def test_what_a_process_does_itself_is_not_the_work_of_others(monkeypatch):
-    every = SimpleNamespace(user=50.0, system=7.0, nice=3.0, idle=99.0, iowait=5.0)
+    core = SimpleNamespace(user=25.0, system=3.5, nice=1.5, idle=99.0, iowait=5.0)
     own = SimpleNamespace(user=20.0, system=4.0, children_user=90.0)
-    monkeypatch.setattr(machine.psutil, "cpu_times", lambda: every)
+    monkeypatch.setattr(machine.psutil, "cpu_times", lambda percpu: [core] * 3)
     monkeypatch.setattr(machine.psutil, "Process", lambda: SimpleNamespace(cpu_times=lambda: own))
-    assert machine.others_seconds() == 36
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda process: {0, 2}, raising=False)
+    assert machine.others_seconds() == 36, "of the two cores on which this process may run"
 
 
 # --- memory and provenance --------------------------------------------------------------------
 
 
-def test_keeping_freed_memory_says_whether_it_did_anything(monkeypatch):
-    assert machine.keep_freed_memory() == machine.keep_freed_memory(False)
-    monkeypatch.setattr(machine.platform, "libc_ver", lambda: ("musl", "1.2"))
-    assert machine.keep_freed_memory() is False
+def test_freed_memory_is_a_matter_of_glibc_alone(monkeypatch):
+    asked = []
+    library = SimpleNamespace(mallopt=lambda *setting: asked.append(setting))
+    monkeypatch.setattr(machine.ctypes, "CDLL", lambda name: library)
+    for libc in ("musl", "glibc"):
+        monkeypatch.setattr(machine.platform, "libc_ver", lambda: (libc, "2"))  # noqa: B023
+        machine.keep_freed_memory()
+        assert len(asked) == (3 if libc == "glibc" else 0)
 
 
 def test_a_description_has_no_name_of_the_host_and_no_path():

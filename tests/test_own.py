@@ -56,6 +56,17 @@ def test_a_broken_file_of_a_folder_is_skipped_by_name_and_a_named_one_refused(tm
         own_pictures([tmp_path / "bad.jpg"])
 
 
+def test_a_picture_of_too_many_pixels_is_skipped_like_a_broken_one(tmp_path, monkeypatch):
+    """Pillow warns beyond its limit, and beyond twice of it raises an error of its own kind."""
+    painted(tmp_path / "good.png", (10, 10))
+    painted(tmp_path / "large.png", (60, 25))
+    painted(tmp_path / "huge.png", (60, 60))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    found = own_pictures([tmp_path], shorter=8)
+    assert list(found.pictures) == ["good"]
+    assert ["huge.png" in found.skipped[0], "large.png" in found.skipped[1]] == [True, True]
+
+
 def test_of_a_large_folder_some_are_taken_evenly_and_the_rest_is_counted(tmp_path):
     for number in range(10):
         painted(tmp_path / f"{number}.png")

@@ -7,7 +7,7 @@ import torch
 from lib import evaluate
 from lib.data.embedded import photograph
 from lib.masks import test_mask as masks_of_a_test
-from lib.run import pictures, records
+from lib.run import pictures, records, sheets
 from lib.run.experiment import run
 from lib.run.records import DamagedRecord
 from lib.run.settings import Execution, Experiment
@@ -137,9 +137,13 @@ def test_the_quick_scale_keeps_none_and_draws_exact_ones(where):
     assert not list(where.results.parent.glob("quick/*.webp"))
 
 
-def test_a_baseline_shows_test_images_and_no_photographs(where):
-    filled = run(asked("photos", model="mean_fill", options={}, recipe=Recipe(epochs=0)), where)
-    assert not filled.sheet.photographs and len(filled.sheet.completed) == len(MASKS)
+@pytest.mark.parametrize(("model", "names"), [("mean_fill", ()), ("pca", PHOTOGRAPHS)])
+def test_a_baseline_shows_test_images_and_photographs_where_it_learned_of_images(
+    model, names, where
+):
+    filled = run(asked("photos", model=model, options={}, recipe=Recipe(epochs=0)), where)
+    assert tuple(filled.sheet.photographs) == names
+    assert len(filled.sheet.completed) == len(MASKS)
 
 
 def test_what_reconstructs_nothing_has_no_pictures_and_says_so(where):
@@ -157,8 +161,10 @@ def test_rows_for_a_figure_are_alike_from_a_model_and_from_a_record(colour, wher
         assert images.shape == (5, 3, 32, 32) and near(images * 255, kept[name] * 255)
     veiled = (made["what is seen"] != made["original"]).any(dim=1).float().mean()
     assert veiled == pytest.approx(0.75, abs=0.02)
-    shown = pictures.photographs({"mine": colour}, "coffee")["mine"]
-    assert torch.equal((shown * 255).round().byte(), colour.sheet.photographs["coffee"])
+    shown = pictures.photographs({"mine": colour}, "coffee")
+    assert list(shown) == ["original", "mine"]
+    assert torch.equal((shown["mine"] * 255).round().byte(), colour.sheet.photographs["coffee"])
+    assert torch.equal(shown["original"], photograph("coffee", SIDE))
 
 
 def replace_scale(execution, scale):
@@ -170,3 +176,14 @@ def test_the_quality_gives_way_to_the_size():
     smooth = np.full((512, 512, 3), 90, dtype=np.uint8)
     assert len(encoded(smooth)) < 2000
     assert len(encoded(noise[:256, :256])) <= MOST_BYTES
+
+
+def test_of_large_images_a_sheet_has_as_many_as_its_format_takes(colour, monkeypatch):
+    """Eight of 2,048 pixels beside each other would be one more than a WebP may have."""
+    images, side = colour.splits["test"].images[:20], colour.splits["test"].images.shape[3]
+    monkeypatch.setattr(sheets, "LONGEST", SIDE + 2 * side)
+    sheet = sheets.sheet_of(colour.model, images, MASKS, torch.device("cpu"))
+    assert len(sheet.originals) == min(COUNT, (SIDE + 2 * side) // side)
+    assert list(sheet.hidden) == [MASKS[0]] == list(sheet.completed)
+    content, about = sheets.packed(sheet)
+    assert about.count == len(sheet.originals) and len(content) <= MOST_BYTES

@@ -149,7 +149,7 @@ def test_in_their_training_no_patch_is_hidden(name):
 def test_a_notebook_trains_one_once_whatever_its_ratios():
     options = {"mae": None, "autoencoder": None, "adversarial": None, "mae_frequencies": {}}
     p = check("06_larger_data", {"options": options, "mask_ratios": [0.75, 0.0]})
-    assert {name: one.mask_ratio for name, one in arms.families(p).items()} == {"MFM": 0.0}
+    assert {name: one.mask_ratio for name, one in arms.families(p, 0).items()} == {"MFM": 0.0}
     with pytest.raises(ParameterError, match=r"options\.mae_frequencies\.radius"):
         check("06_larger_data", {"options": options | {"mae_frequencies": {"radius": 2.0}}})
 

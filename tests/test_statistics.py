@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from lib import statistics
-from lib.statistics import means, no_difference, paired_psnr_gain, paired_share_better, t_interval
+from lib.statistics import means, paired_psnr_gain, paired_share_better, t_interval
 
 
 def test_t_interval_of_three_values():
@@ -34,16 +34,6 @@ def test_fewer_than_three_values_have_a_mean_and_no_interval(values):
 def test_the_interval_of_a_share_is_about_that_of_the_binomial_distribution(share, n):
     low, high = stats.binom.interval(0.95, n, share)
     assert statistics.share_interval(share, n) == pytest.approx((high - low) / n / 2, abs=1.5 / n)
-
-
-def test_no_difference_is_an_interval_inside_a_margin():
-    """0.02 +- 0.0248: inside 0.05 and not inside 0.04; that it holds 0 says nothing."""
-    differences = [0.01, 0.02, 0.03]
-    assert no_difference(differences, 0.05) and not no_difference(differences, 0.04)
-    assert no_difference([-d for d in differences], 0.05), "on either side"
-    assert not no_difference([-0.9, -1.0, -1.1], 0.5), "a loss is a difference, too"
-    assert not no_difference([-1.0, 0.0, 1.0], 0.5), "a wide interval around 0 shows nothing"
-    assert not no_difference([0.0, 0.0], 0.5), "two runs have no interval"
 
 
 def rows_of(errors, index=None, mask="m", split="test"):

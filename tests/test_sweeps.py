@@ -93,9 +93,9 @@ def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
     asked = sweep.read("masks")
     assert set(compared.strategies) <= {name for (name,) in asked.axes["strategies"]}
     assert set(compared.seeds) <= set(asked.seeds)
-    given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["block"], "seed": 1}
+    given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["block"]}
     swept = parameters.check(asked.notebook, given)
-    (made,) = arms.families(swept).values()
+    (made,) = arms.families(swept, 1).values()
     assert compared.experiment(compared.model, strategy="block", seed=1).key == made.key
     few = [arms.few_labels(p, "mae", 1, 0, "block", ["masked"]) for p in (swept, compared)]
     assert few[0]["masked"].key == few[1]["masked"].key
@@ -106,20 +106,18 @@ def test_notebook_07_compares_the_runs_that_the_sweep_of_masks_makes():
 def test_notebook_06_compares_the_runs_of_three_sweeps():
     """The transformer under random masks, its control, and the other families, with few labels."""
     read = parameters.check("06_larger_data", {})
-    compared = {one.key for one in arms.families(read).values()}
-    use = arms.few_labels(read, "mae", read.seed, steps=7)
+    compared = {one.key for seed in read.seeds for one in arms.families(read, seed).values()}
+    use = {seed: arms.few_labels(read, "mae", seed, steps=7) for seed in read.seeds}
     swept = set()
     for name in ("masks", "masks-control", "masks-families"):
         asked = sweep.read(name)
-        assert read.seed in asked.seeds
+        assert set(read.seeds) <= set(asked.seeds)
         given = asked.parameters | {"dataset": "imagenette-128", "strategies": ["random"]}
-        p = parameters.check(asked.notebook, given | {"seed": read.seed})
-        swept |= {one.key for one in arms.families(p).values()}
-        if p.fine_tune:
-            again = arms.few_labels(p, "mae", read.seed, steps=7)
-            assert {way: one.key for way, one in again.items()} == {
-                w: u.key for w, u in use.items()
-            }
+        p = parameters.check(asked.notebook, given)
+        for seed in read.seeds:
+            swept |= {one.key for one in arms.families(p, seed).values()}
+            again = arms.few_labels(p, "mae", seed, steps=7) if p.fine_tune else {}
+            assert all(one.key == use[seed][way].key for way, one in again.items())
         both = zip(arms.baselines(p).values(), arms.baselines(read).values(), strict=True)
         assert all(one.key == other.key for one, other in both)
     assert swept == compared
@@ -407,6 +405,15 @@ def test_a_record_whose_errors_of_images_are_lost_is_done_again(swept, capsys):
     assert swept() == "engine"
     assert len(done()) == 3
     assert f"{lost.stem}.json is damaged" in capsys.readouterr().out
+
+
+def test_a_record_whose_pictures_are_damaged_is_done_again(swept, capsys):
+    kept = cells.folder_of("tiny") / "results" / "standard"
+    damaged = sorted(kept.glob("*_autoencoder_*.webp"))[0]
+    damaged.write_bytes(damaged.read_bytes()[:-1])
+    assert swept() == "engine"
+    assert len(done()) == 3
+    assert f"{damaged.stem}.json is damaged" in capsys.readouterr().out
 
 
 def test_reports_that_cannot_be_written_are_refused_before_anything_runs(

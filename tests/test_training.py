@@ -174,6 +174,14 @@ def test_the_best_on_validation_is_kept():
     assert results["last"] == pytest.approx(losses[-1], rel=1e-5)
 
 
+@pytest.mark.parametrize("keep", ["best", "last"])
+def test_a_state_holds_the_best_weights_where_they_are_kept_and_no_others(keep):
+    held = []
+    recipe = Recipe(epochs=2, batch_size=8, evaluations=2, keep=keep)
+    train(fresh(), data(8), data(8), MASKS, recipe, seed=0, watch=lambda s: held.append({*s.best}))
+    assert bool(held[-1]) == (keep == "best")
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_stops_the_run_and_says_where(value):
     model = fresh()

@@ -157,3 +157,10 @@ def test_a_loss_on_all_patches_predicts_all(shape, images):
 def test_a_share_is_a_share(share):
     with pytest.raises(ValueError, match="predict_share"):
         CrossConfig(predict_share=share)
+
+
+def test_without_a_hidden_patch_it_is_said_what_to_give_instead(shape, images):
+    model, nothing = small("mae_cross", shape), masks(shape) & False
+    batch = Batch(images, nothing, len(images))
+    with pytest.raises(ValueError, match="loss_on"):
+        list(model.phases(batch))

@@ -48,6 +48,12 @@ def test_a_model_is_small_and_has_the_weights_that_its_record_counts(name):
     assert all(torch.equal(p, p.bfloat16().float()) for p in model.parameters())
 
 
+def test_a_relative_folder_means_the_repository_wherever_one_works(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    own = load_pretrained(f"lib/weights/{name}").state_dict()
+    assert all(torch.equal(own[key], p) for key, p in load_pretrained(name).state_dict().items())
+
+
 def test_it_completes_a_photograph_as_well_as_its_card_says(name):
     model = load_pretrained(name).eval()
     row = next(row for row in found(name)["photographs"] if row["hidden"] == 0.75)

@@ -130,7 +130,7 @@ def fetch(name: str, root: Path, needed: list[str], download: Callable[[Path], o
         raise DataError(
             f"data set {name!r} is not in {root} (looked for {needed[0]}) and could not be "
             f"downloaded ({error}). Connect to the network, give data_root a folder that holds "
-            f"it, or use an embedded set: digits or photos"
+            f"it, or use an embedded set: mnist-5k, digits or photos"
         ) from error
 
 

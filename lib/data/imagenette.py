@@ -25,7 +25,7 @@ def variant_under(root: Path) -> str:
 
     The shorter side of its first picture tells. Raises DataError where that is damaged.
     """
-    first = next(iter(sorted((root / FOLDER).glob("train/*/*.JPEG"))), None)
+    first = min((root / FOLDER).glob("train/*/*.JPEG"), default=None)
     if first is None:
         return "imagenette"
     try:

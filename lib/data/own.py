@@ -102,7 +102,8 @@ def add_folder(place: Path, found: OwnPictures, at_most: int | None) -> None:
         )
     found.skipped.extend(others_in(folders, files))
     chosen = evenly(files, at_most)
-    found.left_out.extend(file for file in files if file not in chosen)
+    looked_at = {*chosen}
+    found.left_out.extend(file for file in files if file not in looked_at)
     before = len(found.pictures)
     for file in chosen:
         try:
@@ -118,7 +119,8 @@ def add_folder(place: Path, found: OwnPictures, at_most: int | None) -> None:
 def others_in(folders: Sequence[Path], files: Sequence[Path]) -> list[str]:
     """What else lies there, in sentences: files of another kind, and folders not looked into."""
     every = sorted(entry for folder in folders for entry in folder.iterdir())
-    left = [one for one in every if one not in {*folders, *files} and not one.name.startswith(".")]
+    known = {*folders, *files}
+    left = [one for one in every if one not in known and not one.name.startswith(".")]
     deep = [one.name for one in left if one.is_dir()]
     strange = [one.name for one in left if not one.is_dir()]
     why = {"of no kind that can be read": strange, "folders a level too deep": deep}
@@ -163,7 +165,7 @@ def opened(file: Path) -> Image.Image:
         return open_rgb(file)
     except FileNotFoundError:
         raise DataError(f"there is no {file}: look at how it is spelt") from None
-    except (OSError, ValueError, Image.DecompressionBombWarning) as error:
+    except Exception as error:  # decoders raise almost anything on what is damaged or huge
         raise DataError(f"{file} is no picture that can be read ({error})") from error
 
 

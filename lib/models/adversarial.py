@@ -144,9 +144,3 @@ class AdversarialAutoencoder(Model):
 
     def embed(self, images: Pixels) -> Code:
         return self.encode(images)
-
-    @torch.no_grad()
-    def sample(self, count: int, generator: Generator) -> Pixels:
-        """Decode samples of the prior: images in [0, 1]."""
-        code = self.prior(count, generator).to(self.space.mean.device)
-        return self.space.restore(self.decode(code))

@@ -22,7 +22,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from lib.config import as_tuple
-from lib.files import WEIGHTS
+from lib.files import WEIGHTS, resolve
 from lib.models.mae import MaskedAutoencoder
 from lib.models.published_names import PretrainedError
 
@@ -117,7 +117,10 @@ def shown(given: object) -> str:
 
 
 def read_source(source: str | Path) -> Source:
-    path = Path(source)
+    try:
+        path = resolve(source)
+    except RuntimeError as error:  # `~somebody`
+        raise PretrainedError(f"there is no folder {shown(str(source))} ({error})") from None
     if path.suffix in (".pth", ".pt", ".bin"):
         return read_original(path)
     if path.is_dir():

@@ -111,10 +111,11 @@ class CrossMAE(MaskedAutoencoder):
 
     def phases(self, batch: Batch) -> Iterator[tuple[str, Loss]]:
         """The loss on a random share of the hidden patches, the same number in every image."""
-        if self.config.predict_share == 1 or self.config.loss_on == "all":
+        hidden = visible_indices(batch.mask)[1]
+        every = self.config.predict_share == 1 or self.config.loss_on == "all"
+        if every or not hidden.shape[1]:  # nothing is hidden: `loss` says what to do
             yield "loss", self.loss(batch.images, batch.mask)
             return
-        hidden = visible_indices(batch.mask)[1]
         count = max(1, int(self.config.predict_share * hidden.shape[1] + 0.5))
 
         def ranks(whole: int, generator: Generator) -> Tensor:

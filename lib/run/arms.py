@@ -27,24 +27,25 @@ WAYS = MASKED + CONTROLS
 Arms = dict[str, Experiment]
 
 
-def families(p: Parameters) -> Arms:
+def families(p: Parameters, seed: int) -> Arms:
     """Each model that the notebook trains, under each of its ratios and strategies.
 
     A ratio of 0 is the control: nothing hidden, whatever the strategy. A model that hides something
     else than patches is trained once.
     """
     found = {}
+    seeded = partial(p.experiment, seed=seed)
     for model in p.models:
         family = MODELS[model]
         if not family.module.hides_patches:
-            found[family.label] = p.experiment(model)
+            found[family.label] = seeded(model)
             continue
         for ratio in p.mask_ratios:
             if ratio == 0:
-                found[family.under("random", 0.0)] = p.experiment(model, **NOT_MASKED)
+                found[family.under("random", 0.0)] = seeded(model, **NOT_MASKED)
                 continue
             for strategy in p.strategies:
-                masked = p.experiment(model, strategy=strategy, mask_ratio=ratio)
+                masked = seeded(model, strategy=strategy, mask_ratio=ratio)
                 found[family.under(strategy, ratio)] = masked
     return found
 
@@ -81,7 +82,8 @@ def few_labels(
     masked, not_masked, scratch = p.learning_rates
     untrained = {"recipe": {"epochs": 0}}
     from_scratch = {"learning_rate": scratch, "layer_decay": 1.0}  # no layer knows anything yet
-    few = [share for share in tune().shares if share < 1]
+    every = tune().shares
+    few = [share for share in every if share < 1] or every
     longer = from_scratch | {"extra_steps": steps, "shares": few}
     found = {
         "masked": pre_trained(fine_tune=tune(learning_rate=masked)),

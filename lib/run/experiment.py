@@ -45,6 +45,14 @@ from lib.streams import stream
 
 Splits = dict[str, Images]
 WATCHED = 8  # images on which a training is watched by who looks at it
+ANEW = (
+    "published records were made from other bytes than lie here under the same name: "
+    "what they hold is made anew"
+)
+
+
+class OtherData(DataError):
+    """The data at hand is not what a record was made from."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +111,7 @@ def run(
 
     One that fine-tunes does, or reads, its pre-training first.
 
-    need_model   whether to train again where the record is here but the weights are not
+    need_model   whether to train or fit again where the record is here but the weights are not
     pretrained   pre-trainings by key: taken from here and left here, so that those who hand the
         same dictionary to several runs pre-train once
 
@@ -112,7 +120,7 @@ def run(
     """
     place = execution.checkpoints(experiment.key)
     with only_one(place) if execution.keeps else contextlib.nullcontext():
-        done = finished(experiment, execution)
+        done = finished(experiment, execution, need_model)
         if done is None or (done.model is None and need_model and experiment.fine_tune is None):
             done = start(experiment, execution, pretrained)
     note(done.record)
@@ -126,7 +134,8 @@ def start(
     check(experiment, execution)
     if experiment.fine_tune is None and execution.processes > 1:
         jobs.launch(experiment, execution)
-        return reread(records.find(execution.results, experiment.key), experiment, execution)
+        file = records.find(execution.results, experiment.key)
+        return reread(file, experiment, execution, need_model=True)
     return perform(experiment, execution, pretrained)
 
 
@@ -221,7 +230,8 @@ def perform(
     origin = begun | {"machine": describe(device, processes.size), "seconds": clock.seconds}
     record = write_record(model, experiment, execution, splits, found, origin)
     kept = read_sheet(execution.results / f"{record.name}.json", record)
-    return Run(record, None if base else model.cpu(), found.images, splits, kept)
+    model.cpu()  # that of a pre-training, too, which others go on using
+    return Run(record, None if base else model, found.images, splits, kept)
 
 
 class Clock:
@@ -276,10 +286,9 @@ def trained(
     processes: Processes,
 ) -> tuple[nn.Module, Found]:
     """A model ready to be measured."""
-    model = new_model(experiment, splits)
     if not experiment.family.trained:
-        model.fit(unit_range(splits["train"].images))
-        return model.to(device), Found()
+        return fitted(experiment, splits).to(device), Found()
+    model = new_model(experiment, splits)
     model.prepare(splits["train"].images)
     model.to(device)
     masks = masks_of(
@@ -489,21 +498,34 @@ def write_record(
     return record
 
 
-def finished(experiment: Experiment, execution: Execution) -> Run | None:
-    """A finished run from disk, None where there is none to be trusted; a damaged one is named."""
+def finished(experiment: Experiment, execution: Execution, need_model: bool) -> Run | None:
+    """A finished run from disk, None where there is none to be trusted; a damaged one is named.
+
+    Raises OtherData where it was made from other data than lies here; one that came with the code
+    is then left aside.
+    """
     if not execution.keeps or execution.rerun:
         return None
-    found = [records.find(shelf, experiment.key) for shelf in execution.shelves]
-    file = next((file for file in found if file is not None), None)
-    try:
-        return reread(file, experiment, execution) if file else None
-    except records.DamagedRecord as error:
-        warnings.warn(f"{error}; it is run again now", stacklevel=3)
-        return None
+    for shelf in execution.shelves:
+        file = records.find(shelf, experiment.key)
+        if file is None:
+            continue
+        try:
+            return reread(file, experiment, execution, need_model)
+        except records.DamagedRecord as error:
+            warnings.warn(f"{error}; it is run again now", stacklevel=3)
+        except OtherData:
+            if shelf == execution.results:
+                raise
+            warnings.warn(ANEW, stacklevel=3)
+    return None
 
 
-def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
-    """A finished run from disk, with its weights and data where they are at hand."""
+def reread(file: Path, experiment: Experiment, execution: Execution, need_model: bool) -> Run:
+    """A finished run from disk, with its weights and data where they are at hand.
+
+    need_model   whether a baseline is fitted again
+    """
     record = records.read(file)
     images = records.read_images(file, record)
     kept = read_sheet(file, record)
@@ -512,18 +534,25 @@ def reread(file: Path, experiment: Experiment, execution: Execution) -> Run:
     except DataError:
         return Run(record, None, images, None, kept)
     check_data(record, splits)
-    return Run(record, known_model(experiment, execution, splits), images, splits, kept)
+    if experiment.family.trained:
+        model = known_model(experiment, execution, splits)
+    else:
+        model = fitted(experiment, splits) if need_model else None
+    return Run(record, model, images, splits, kept)
+
+
+def fitted(experiment: Experiment, splits: Splits) -> nn.Module:
+    """A baseline that knows the training images."""
+    model = new_model(experiment, splits)
+    model.fit(unit_range(splits["train"].images))
+    return model
 
 
 def known_model(experiment: Experiment, execution: Execution, splits: Splits) -> nn.Module | None:
-    """The model of a finished run: fitted again, or with its weights.
+    """The model of a finished training with its weights.
 
     None where they are gone, or come from other data: a rerun that was killed before its record.
     """
-    if not experiment.family.trained:
-        model = new_model(experiment, splits)
-        model.fit(unit_range(splits["train"].images))
-        return model
     file = weights_file(experiment, execution)
     if not file.exists():
         return None
@@ -540,10 +569,10 @@ def known_model(experiment: Experiment, execution: Execution, splits: Splits) ->
 
 
 def check_data(record: records.Record, splits: Splits) -> None:
-    """Raises DataError where the data at hand is not what the record was made from."""
+    """Raises OtherData where the data at hand is not what the record was made from."""
     here = {split: images.sha256 for split, images in splits.items()}
     if here != record.data.sha256:
-        raise DataError(
+        raise OtherData(
             f"record {record.name} was made from other data than lies here (variant "
             f"{record.data.variant}, here {splits['train'].variant}): use another output folder, "
             "or rerun=True to replace the record"

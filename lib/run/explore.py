@@ -14,10 +14,10 @@ from torch import nn
 
 from lib.figures import encoded, mosaic, titled_pictures, veil
 from lib.masking import STRATEGIES
-from lib.measures import psnr, told
+from lib.measures import told
 from lib.run.progress import in_jupyter
 from lib.streams import stream
-from lib.windows import Picture, complete, hidden_pixels, mask_of
+from lib.windows import Picture, complete, decibels, hidden_pixels, mask_of
 
 RATIOS = (0.1, 0.25, 0.4, 0.5, 0.6, 0.75, 0.85, 0.9, 0.95)
 USUAL = 0.75  # the ratio to begin with
@@ -60,8 +60,8 @@ def sight(model: nn.Module, picture: Picture, strategy: str, ratio: float, seed:
     mask = mask_of(model, picture, strategy, nearest, stream(seed, "explore"))
     hidden = hidden_pixels(model, picture, mask)
     completed = complete(model, picture, mask, STRIDE)
-    decibels = psnr(float(((completed - picture)[:, hidden] ** 2).mean()))
-    words = f"{mask.float().mean():.0%} hidden, there {told(decibels)}"
+    found = told(decibels(picture, completed, hidden))
+    words = f"{mask.float().mean():.0%} hidden, there {found}"
     return Sight((veil(picture, hidden), completed, picture), words)
 
 

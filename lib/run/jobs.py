@@ -4,17 +4,24 @@ The job file holds an experiment and an execution as JSON. torchrun starts so ma
 worker) under guard, so that none outlives whoever asked; the record is written by process 0.
 """
 
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from lib.files import ROOT, write_json
+from lib.config import Config
+from lib.files import ROOT, write_text
 from lib.run import guard
 from lib.run.settings import Execution, Experiment
 
 A_YEAR = 3e7  # seconds: the guard only has to notice that its parent is gone
+
+
+class Job(Config):
+    """What several processes do together."""
+
+    experiment: Experiment
+    execution: Execution
 
 
 class WorkerFailed(RuntimeError):
@@ -32,20 +39,14 @@ def write_job(experiment: Experiment, execution: Execution) -> Path:
             "leave fine_tune out, then run the fine-tuning by itself"
         )
     file = execution.checkpoints(experiment.key).with_suffix(".job.json")
-    job = {
-        "experiment": experiment.model_dump(mode="json"),
-        "execution": execution.model_dump(mode="json"),
-    }
     file.with_suffix(".error").unlink(missing_ok=True)
-    write_json(file, job)
+    write_text(file, Job(experiment=experiment, execution=execution).model_dump_json())
     return file
 
 
 def read_job(file: Path) -> tuple[Experiment, Execution]:
-    job = json.loads(file.read_text())
-    experiment = Experiment.model_validate_json(json.dumps(job["experiment"]))
-    execution = Execution.model_validate_json(json.dumps(job["execution"]))
-    return experiment, execution
+    job = Job.model_validate_json(file.read_text())
+    return job.experiment, job.execution
 
 
 def launch(experiment: Experiment, execution: Execution) -> None:

@@ -16,7 +16,8 @@ from torch import nn
 from lib.figures import data_address, encoded, mosaic, veil
 from lib.patches import pixel_mask
 from lib.pixels import unit_range
-from lib.shapes import Bytes, Mask, Pixels
+from lib.run.sheets import filled
+from lib.shapes import Bytes, Mask
 from lib.training import State
 
 Item = TypeVar("Item")
@@ -105,20 +106,13 @@ def strip(model: nn.Module, images: Bytes, mask: Mask) -> str:
     truth = unit_range(images)
     shape = model.space.shape
     hidden = pixel_mask(mask, shape.patch, shape.grid)
-    made = completed(model, truth, mask)
-    filled = torch.where(hidden, made, truth) if mask.any() else made  # all of it: as it is
-    both = mosaic(torch.cat([veil(truth, hidden), filled.expand(-1, 3, -1, -1)]), len(truth))
+    training = model.training  # which it goes on with
+    model.eval()
+    try:
+        made = filled(model, images, mask, model.space.mean.device)
+    finally:
+        model.train(training)
+    both = mosaic(torch.cat([veil(truth, hidden), made.expand(-1, 3, -1, -1)]), len(truth))
     style = f"width:{TILE * len(truth)}px;image-rendering:pixelated"
     about = f'alt="Images as they are seen, and completed." style="{style}"'
     return f'<img {about} src="{data_address(encoded(both), "png")}">'
-
-
-@torch.no_grad()
-def completed(model: nn.Module, images: Pixels, mask: Mask) -> Pixels:
-    """What a model in training predicts, left as it was found."""
-    device = next(model.parameters()).device
-    training = model.training
-    model.eval()
-    made = model.reconstruct(images.to(device), mask.to(device)).float().cpu()
-    model.train(training)
-    return made.clamp(0, 1)

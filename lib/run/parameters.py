@@ -153,7 +153,8 @@ class Parameters:
     def quarter(self) -> int | tuple[int, int]:
         """A quarter of the images' sides: what a patch size of None stands for."""
         root, size = self.execution().data_root, self.of_experiment.get("image_size")
-        height, width = load(self.values["dataset"], "test", root, size).images.shape[2:]
+        dataset = settle_variant(self.values["dataset"], root)
+        height, width = load(dataset, "test", root, size).images.shape[2:]
         return height // 4 if height == width else (height // 4, width // 4)
 
     def identity(self) -> dict[str, Any]:

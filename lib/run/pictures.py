@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from lib.data.embedded import photograph
 from lib.figures import veil
 from lib.pixels import unit_range
-from lib.run.sheets import Sheet
+from lib.run.sheets import SIDE, Sheet
 from lib.shapes import Pixels
 
 if TYPE_CHECKING:
@@ -33,7 +34,11 @@ def reconstructions(runs: dict[str, "Run"], mask: str, count: int = 8) -> dict[s
 
 
 def photographs(runs: dict[str, "Run"], name: str) -> dict[str, Tensor]:
-    """One photograph [3, height, width] as each run has completed it that knows photographs."""
+    """One photograph [3, height, width], and what each run made of it that knows photographs.
+
+    Empty where none does.
+    """
     sheets: dict[str, Sheet] = {label: run.sheet for label, run in runs.items()}
     known = {label: sheet.photographs for label, sheet in sheets.items()}
-    return {label: shown[name] / 255 for label, shown in known.items() if name in shown}
+    found = {label: shown[name] / 255 for label, shown in known.items() if name in shown}
+    return {"original": photograph(name, SIDE)} | found if found else {}

@@ -1,8 +1,8 @@
 """How far a training is, for people; silent for machines.
 
 A bar in a terminal; a view with losses and pictures in a JupyterLab where somebody is watching
-(lib/run/live.py). Where nobody is, a run that keeps its record leaves a line an epoch, for logs;
-a quick one nothing, so that stored outputs stay the same.
+(lib/run/live.py). Where nobody is, a run that keeps its record leaves a line a validation, for
+logs; a quick one nothing, so that stored outputs stay the same.
 """
 
 import contextlib
@@ -90,7 +90,7 @@ def bar(title: str) -> Iterator[Show]:
 
 
 def lines(title: str) -> Show:
-    """A line an epoch, for a log."""
+    """A line a validation, for a log."""
     began, told = time.monotonic(), 0
 
     def show(state: State) -> None:

@@ -2,9 +2,9 @@
 
 Weights are not kept with a record and its data may be far, but a reader wants to see what the
 model made. So a sheet holds, in rows of tiles of the images' own size, the first test images,
-and below them the same ones completed by the model under each test mask. A model of colour
-images has completed two of scikit-image's photographs, too, which it never saw, through windows
-(lib/windows.py), three quarters of their patches hidden. What was hidden is in the record.
+and below them the same ones completed by the model under each test mask. A network of colour
+images, or PCA, has completed two of scikit-image's photographs, too, which it never saw, through
+windows (lib/windows.py), three quarters of their patches hidden. What was hidden is in the record.
 
 The pictures are for looking: WebP loses what an eye does not miss, and no measure is taken of it.
 """
@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from lib.data.embedded import photograph
 from lib.evaluate import reconstruct
 from lib.masks import test_mask
+from lib.models.baselines import PrincipalComponents
 from lib.models.family import Model
 from lib.patches import Size, grid_of, pixel_mask
 from lib.pixels import unit_range
@@ -31,7 +32,8 @@ from lib.shapes import Bytes, Mask, Pixels
 from lib.streams import stream
 from lib.windows import complete, mask_of
 
-COUNT = 8  # test images
+COUNT = 8  # test images, fewer where they are so large
+LONGEST = 16_383  # pixels of a side, by WebP's definition
 MOST_BYTES = 60_000
 QUALITIES = range(90, 0, -10)  # of WebP: the best that keeps within the bytes
 PHOTOGRAPHS = ("astronaut", "coffee")  # the first two that the embedded set has
@@ -65,9 +67,11 @@ def sheet_of(
     images   the test images on which the model was measured
     masks    names of test masks
     """
-    shown = images[:COUNT]
+    height, width = images.shape[2:]
+    shown = images[: min(COUNT, LONGEST // width)]
     patch = model.space.shape.patch
-    hidden = {name: test_mask(name, "test", images, patch)[:COUNT] for name in masks}
+    fitting = masks[: (LONGEST - SIDE) // height - 1]
+    hidden = {name: test_mask(name, "test", images, patch)[: len(shown)] for name in fitting}
     completed = {
         name: as_bytes(filled(model, shown, mask, device)) for name, mask in hidden.items()
     }
@@ -104,10 +108,10 @@ def filled(model: nn.Module, images: Bytes, mask: Mask, device: torch.device) ->
 
 
 def sees_photographs(model: nn.Module) -> bool:
-    """Whether this is a trained model whose windows can look at a photograph."""
+    """Whether this is a model that learned from images, whose windows can look at a photograph."""
     shape = model.space.shape
-    if not isinstance(model, Model):
-        return False  # inpainting does better on the whole, and the others have seen no photograph
+    if not isinstance(model, Model | PrincipalComponents):
+        return False
     fits = not any(SIDE % side for side in shape.patch)
     return shape.channels == 3 and fits and max(shape.height, shape.width) <= SIDE
 

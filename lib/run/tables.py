@@ -5,13 +5,15 @@ data. What is said of a reconstruction is said of the completed image, visible p
 but for what is called raw. Tables of committed records are made by engine/publish.py.
 """
 
+import math
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from lib.run.records import Record
-from lib.statistics import t_interval
+from lib.run.records import Measure, Record
+from lib.statistics import share_interval, t_interval
 
 if TYPE_CHECKING:
     from lib.run.experiment import Run
@@ -63,3 +65,43 @@ def accuracies(record: Record, split: str = "test") -> dict[float, float | None]
 def over_seeds(runs: list["Run"], name: str, split: str = "test") -> tuple[float, float]:
     """Mean of a measure over runs that differ in their seed, and the half-width of its interval."""
     return t_interval([run.value(name, split) for run in runs])
+
+
+def shares(runs: dict[str, "Run"], name: str) -> dict[str, tuple[float | None, float]]:
+    """An accuracy on test images and half of its 95 % interval over them, of runs that have it.
+
+    None and NaN where it is not defined, as without labels.
+    """
+    measured = {label: run.record.metrics["test"].get(name) for label, run in runs.items()}
+    return {label: share(one) for label, one in measured.items() if one is not None}
+
+
+def averaged(runs: list["Run"]) -> "Run":
+    """The first of runs that differ in their seed, its measures the means over all of them.
+
+    What not all have is left out, and what is not defined for one is not defined.
+    """
+    first = runs[0]
+    found = {
+        split: {
+            name: mean_of([run.record.metrics[split][name] for run in runs])
+            for name in measures
+            if all(name in run.record.metrics[split] for run in runs)
+        }
+        for split, measures in first.record.metrics.items()
+    }
+    return replace(first, record=first.record.model_copy(update={"metrics": found}))
+
+
+def mean_of(measures: list[Measure]) -> Measure:
+    """One measure over seeds, of as many images."""
+    values = [one.value for one in measures]
+    mean = None if None in values else sum(values) / len(values)
+    return measures[0].model_copy(update={"value": mean})
+
+
+def share(measure: Measure) -> tuple[float | None, float]:
+    """A share of images, with half of its 95 % interval."""
+    if measure.value is None:
+        return None, math.nan
+    return measure.value, share_interval(measure.value, measure.n)
