@@ -9,15 +9,21 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 # Files that take longest begin first: else one is left at the end, and the other cores wait.
 LONGEST_FIRST = (
-    "test_sweep_faults",
-    "04_masking",
     "03_vit_mae",
-    "02_adv",
+    "04_masking",
+    "05_few",
     "01_van",
+    "02_adv",
+    "08_your",
+    "test_sweep_faults",
     "test_browser",
-    "test_report",
+    "test_notebooks",
     "test_parallel",
+    "07_masks",
+    "test_report",
     "test_faults",
+    "test_finetune",
+    "test_readme",
     "test_sweeps",
 )
 PATIENCE = 300  # seconds that nbval waits for an output after its cell has ended; its own are 5

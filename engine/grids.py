@@ -15,6 +15,7 @@ from lib.run.tables import FEATURES, RECONSTRUCTION
 from lib.statistics import t_interval
 
 ABOUT = ("data", "epochs", "images", "images filled", "images probed")  # said once where shared
+MANY = 6  # test masks
 Measured = Callable[[Record], dict[str, Measure]]  # what a table tells of a record, by column
 
 
@@ -56,10 +57,16 @@ class Table:
 def tables_of(found: list[Record]) -> list[Table]:
     """What was run: with few labels, under each kind of gaps, features. None of them is empty."""
     made = [grid("Accuracy with few labels", found, with_few_labels)]
-    for mask in sorted({mask for record in found for mask in masks_of(record)}):
+    for mask in shown_masks({mask for record in found for mask in masks_of(record)}):
         made.append(grid(titled(mask), found, under(mask)))
     made.append(grid("What features are worth", found, of_features))
     return [table for table in made if table.rows]
+
+
+def shown_masks(masks: set[str]) -> list[str]:
+    """Of which a table is shown: all where they are few, else those of the published tables."""
+    usual = {name.partition("/")[0] for name in publish.GAPS}
+    return sorted(masks if len(masks) <= MANY else masks & usual)
 
 
 def masks_of(record: Record) -> set[str]:

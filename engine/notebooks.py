@@ -25,6 +25,7 @@ class Outcome:
     name: str
     seconds: float
     error: str | None  # cell and message, None = success
+    records: tuple[str, ...] = ()  # that it made or read, as SCALE/NAME.json
 
 
 def all_notebooks() -> list[Path]:
@@ -46,7 +47,8 @@ def outcome(notebook: Path) -> Outcome:
     """How the run of today's notebook went."""
     stamp = stamp_of(notebook)
     if stamp.exists():
-        return Outcome(notebook.stem, json.loads(stamp.read_text())["seconds"], None)
+        about = json.loads(stamp.read_text())
+        return Outcome(notebook.stem, about["seconds"], None, tuple(about["records"]))
     failed = stamp.with_name(f"{stamp.name}.failed")
     if not failed.exists():
         return Outcome(notebook.stem, 0.0, "it has not been run: make report")

@@ -59,7 +59,7 @@ def page(outcomes: list[Outcome]) -> str:
     for notebook, went in zip(all_notebooks(), outcomes, strict=True):
         own = records.read_all(EXECUTED / notebook.stem / "results" / "quick")
         found += own
-        parts.append(part(notebook, went, own))
+        parts.append(part(notebook, went, own + longer_runs(went)))
     opening = [one["main"] for one in parts if one["main"] and one["main"]["name"] == HERO]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -83,6 +83,14 @@ def page(outcomes: list[Outcome]) -> str:
         lock=hashlib.sha256(LOCK.read_bytes()).hexdigest()[:16],
         **provenance_of(found),
     )
+
+
+def longer_runs(went: Outcome) -> list[Record]:
+    """Those of larger scales that a notebook read, or trained since nobody had."""
+    shelves = [EXECUTED / went.name / "results", REPORTS / "results"]
+    larger = [name for name in went.records if not name.startswith("quick/")]
+    found = [[shelf / name for shelf in shelves if (shelf / name).exists()] for name in larger]
+    return [records.read(files[0]) for files in found if files]
 
 
 def part(notebook: Path, went: Outcome, own: list[Record]) -> dict[str, Any]:

@@ -1,5 +1,7 @@
 """Shapes are checked in tests: every function of `lib` is wrapped by jaxtyping and beartype."""
 
+import itertools
+
 from jaxtyping import install_import_hook
 
 _hook = install_import_hook("lib", "beartype.beartype")
@@ -13,12 +15,33 @@ from lib.streams import stream  # noqa: E402
 SHAPES = [Shape(1, 8, 8, (2, 2)), Shape(3, 16, 12, (4, 2)), Shape(2, 9, 15, (3, 5))]
 
 
+@pytest.fixture(scope="session")
+def caches(tmp_path_factory):
+    """Folders, each asked for once; `mktemp` looks at all that there are, each time."""
+    place = tmp_path_factory.mktemp("caches")
+    return (place / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory, monkeypatch):
+def own_cache(caches, monkeypatch):
     """Decoded images of a test are not cached in the repository."""
     from lib.data import cache
 
-    monkeypatch.setattr(cache, "FOLDER", tmp_path_factory.mktemp("cache"))
+    folder = next(caches)
+    folder.mkdir()
+    monkeypatch.setattr(cache, "FOLDER", folder)
+
+
+@pytest.fixture(scope="module")
+def few_photos():
+    """The data set `photos` with a few windows of each photograph: cutting all takes seconds."""
+    from lib.data import embedded, registry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "WINDOWS", {"train": 20, "validation": 10, "test": 10})
+        registry.read_once.cache_clear()
+        yield
+    registry.read_once.cache_clear()
 
 
 @pytest.fixture

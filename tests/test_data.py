@@ -41,10 +41,15 @@ def test_the_register_finds_every_set_and_brings_in_no_library_of_a_reader():
     assert said.stdout.split() == [str(len(DATASETS))] and len(DATASETS) >= 12
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_embedded_sets_are_bytes_with_labels_and_a_source(name):
-    for split in SPLITS:
-        found = load(name, split)
+@pytest.fixture(scope="module", params=EMBEDDED)
+def embedded(request):
+    """The name of a set that needs no file, and its splits."""
+    return request.param, {split: load(request.param, split) for split in SPLITS}
+
+
+def test_embedded_sets_are_bytes_with_labels_and_a_source(embedded):
+    name, splits = embedded
+    for found in splits.values():
         assert found.images.dtype == torch.uint8 and found.images.ndim == 4
         assert found.images.is_contiguous()
         assert found.images.shape[2:] == (DATASETS[name].native,) * 2
@@ -54,9 +59,9 @@ def test_embedded_sets_are_bytes_with_labels_and_a_source(name):
         assert len(found.sha256) == 64 and found.variant == name
 
 
-@pytest.mark.parametrize("name", EMBEDDED)
-def test_no_image_lies_in_two_splits(name):
-    seen = [{image.numpy().tobytes() for image in load(name, split).images} for split in SPLITS]
+def test_no_image_lies_in_two_splits(embedded):
+    _, splits = embedded
+    seen = [{image.numpy().tobytes() for image in splits[split].images} for split in SPLITS]
     assert not (seen[0] & seen[1] or seen[0] & seen[2] or seen[1] & seen[2])
 
 

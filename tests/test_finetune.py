@@ -28,6 +28,7 @@ HOW = FineTune(
     layer_decay=0.9,
     augment="none",
 )
+SHORT = HOW.model_copy(update={"epochs": 2, "least_steps": 20})
 
 
 def experiment(**changes):
@@ -127,24 +128,26 @@ def test_a_finished_one_is_read_and_its_key_holds_what_it_used(scratch, monkeypa
     assert not {"probes"} & set(found.record.components)
 
 
-def test_a_killed_one_goes_on_with_the_same_bits(scratch, tmp_path, monkeypatch):
+def test_a_killed_one_goes_on_with_the_same_bits(tmp_path, monkeypatch):
     """Stopped in the second share, after states were written."""
-    asked, _, found = scratch
-    how = Execution(output=str(tmp_path), scale="standard", progress=False, save_every=0.0)
+    asked = experiment(fine_tune=SHORT, probe=False)
+    how = Execution(output=str(tmp_path / "calm"), scale="standard", progress=False)
+    found = run(asked, how)
+    how = how.model_copy(update={"output": str(tmp_path / "killed"), "save_every": 0.0})
     saved = []
     original = states.States.save
 
     def dies(self, state):
         original(self, state)
         saved.append(state.step)
-        if len(saved) == 160:
+        if len(saved) == 35:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
         patch.setattr(states.States, "save", dies)
         with pytest.raises(KeyboardInterrupt):
             run(asked, how)
-    assert saved[-1] < saved[99], "in the second share"
+    assert saved[-1] < saved[19], "in the second share"
     again = run(asked, how)
     assert again.record.metrics == found.record.metrics
     assert again.record.history == found.record.history
@@ -316,7 +319,7 @@ def test_runs_that_are_handed_one_dictionary_pre_train_once(trained):
 
 def test_weights_are_only_asked_for_where_something_is_to_be_fine_tuned(tmp_path, trained):
     how = Execution(output=str(tmp_path), scale="standard", progress=False)
-    asked = experiment()
+    asked = experiment(fine_tune=SHORT.model_copy(update={"shares": (0.05,)}))
     first = run(asked, how).record
     base = asked.pretraining
     (how.checkpoints(base.key) / "model.safetensors").unlink()

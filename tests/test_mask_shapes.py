@@ -57,6 +57,13 @@ def test_a_block_is_one_connected_region_that_fills_its_rectangle_but_for_one_tr
             assert missing < max(rows, columns)
 
 
+def test_a_block_is_cut_on_any_side_and_from_any_end():
+    """At nine tenths of 8x8 patches one rectangle fits, the whole image: 4 sides, 2 ends of each."""
+    cut = ~many("block", (8, 8), 0.9)
+    assert len(cut.flatten(1).unique(dim=0)) == 8
+    assert len(many("block", (7, 7), 0.75).flatten(1).unique(dim=0)) >= 16
+
+
 def test_blocks_differ_in_shape_and_place():
     square = many("block", (8, 8), 0.5)
     shapes = {(int(m.any(1).sum()), int(m.any(0).sum())) for m in square}
@@ -148,14 +155,17 @@ def test_multi_block_masks_are_four_blocks_but_for_a_few_patches(monkeypatch):
 
 
 @pytest.mark.parametrize(("name", "dim"), [("rows", 2), ("columns", 1)])
-def test_lines_are_hidden_whole_but_for_the_start_of_one(name, dim):
+def test_lines_are_hidden_whole_but_for_one_that_is_from_either_end(name, dim):
     masks = many(name, (6, 8), 0.4)  # 19 of 48
     length = masks.shape[dim]
     hidden = masks.sum(dim=dim)
     assert ((hidden == length).sum(dim=1) == 19 // length).all()
     assert (((hidden != 0) & (hidden != length)).sum(dim=1) == 1).all()
     along = masks if dim == 2 else masks.transpose(1, 2)
-    assert not (along[:, :, 1:] & ~along[:, :, :-1]).any(), "the part is the line's beginning"
+    begins = (along[:, :, 1:] & ~along[:, :, :-1]).any(dim=2).any(dim=1)
+    ends = (~along[:, :, 1:] & along[:, :, :-1]).any(dim=2).any(dim=1)
+    assert (begins ^ ends).all(), "one piece at one end of the line"
+    assert begins.any() and ends.any()
 
 
 def test_a_half_is_one_of_four_sides():

@@ -13,6 +13,12 @@ GRIDS = [(4, 4), (8, 8), (7, 7), (2, 8), (5, 6)]
 CORNERS = [(1, 1), (1, 2), (2, 1), (2, 2), (3, 1), (1, 9), (2, 3), (13, 4)]
 # Those of which every place is hidden equally often, on even sides. Not so filtered noise: its
 # extremes within a window, and so what is seen, lie more often at the window's edge.
+CELLS = ("grid", "uniform", "units", "checkerboard")  # cut at the far side of an odd grid
+FREE = [
+    name
+    for name, entry in STRATEGIES.items()
+    if entry.moves and not entry.looks_at and name not in CELLS and entry.defined_at(0.7)
+]
 FAIR = ("random", "grid", "uniform", "units", "checkerboard", "rows", "columns", "half")
 
 
@@ -79,6 +85,15 @@ def test_no_side_is_preferred_on_odd_grids_and_for_a_single_patch(name):
     hidden = many(name, (9, 7), ratio, batch=4000).reshape(-1, 9, 7).float().mean(dim=0)
     halves = hidden[:4].sum() / hidden[5:].sum(), hidden[:, :3].sum() / hidden[:, 4:].sum()
     assert all(abs(float(half) - 1) < 0.12 for half in halves)
+
+
+@pytest.mark.parametrize(("name", "ratio"), [*[(n, 0.75) for n in FREE], ("visible_square", 0.7)])
+def test_a_place_is_hidden_as_often_as_its_mirror_images(name, ratio):
+    """Also where a line or a rectangle has to be cut, as 7x7 patches have to be."""
+    for grid in ((7, 7), (8, 8)):
+        share = many(name, grid, ratio, batch=4000).reshape(-1, *grid).float().mean(dim=0)
+        assert (share - share.flip(0)).abs().max() < 0.06  # five standard errors
+        assert (share - share.flip(1)).abs().max() < 0.06
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

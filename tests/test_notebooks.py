@@ -37,6 +37,39 @@ def test_outputs_are_stored_for_every_cell_in_order(cells):
     assert not any(output.output_type == "error" for cell in code(cells) for output in cell.outputs)
 
 
+def calls_in(cell) -> list[ast.Call]:
+    """In their order."""
+    found = [node for node in ast.walk(ast.parse(cell.source)) if isinstance(node, ast.Call)]
+    return sorted(found, key=lambda call: call.lineno)
+
+
+def test_stored_claims_are_those_of_the_source(cells):
+    """nbval would tell, after minutes of training; prose speaks of them by their numbers."""
+    for cell in code(cells):
+        calls = [one.args[0] for one in calls_in(cell) if getattr(one.func, "id", "") == "say"]
+        said = [one.value for one in calls if isinstance(one, ast.Constant)]
+        lines = cell.outputs[0].text.splitlines() if calls else []
+        stored = [line.partition(": ")[2] for line in lines]
+        if len(said) < len(calls):  # some are put together in a loop
+            stored = [statement for statement in stored if statement in said]
+        assert stored == said
+
+
+def test_stored_figures_have_the_alternative_texts_of_the_source(cells):
+    """What nbval does not compare."""
+    for cell in code(cells):
+        words = [word for one in calls_in(cell) for word in one.keywords if word.arg == "alt"]
+        given = {getattr(word.value, "value", None) for word in words}  # None: put together
+        about = [kind for output in cell.outputs for kind in output.get("metadata", {}).values()]
+        stored = {kind["alt"] for kind in about if "alt" in kind}
+        assert None in given or stored <= given
+
+
+def test_the_answer_is_short(cells):
+    _, _, answer = cells[0].source.partition("**In short:**")
+    assert len(answer.partition("\n\n")[0].split()) <= 120
+
+
 def test_the_title_is_a_question_and_the_parameters_are_checked_first(cells):
     assert re.match(r"# [^\n]+\?\n", cells[0].source) and "**In short:**" in cells[0].source
     first, second = code(cells)[:2]

@@ -108,6 +108,27 @@ def test_what_was_run_before_is_not_run_again_and_what_failed_is_open(place, mon
     assert notebooks.outcome(bad).error is None, "a later success counts"
 
 
+def test_longer_runs_that_a_notebook_read_stand_in_its_section(tmp_path, monkeypatch):
+    """Those that came with the code, and what it trained itself; quick ones are read by folder."""
+    small = {"dataset": "digits", "subset": 60, "evaluate_images": 10, "probe": False}
+    made = []
+    for folder, seed in (("reports", 0), ("executed/06_larger", 1)):
+        how = Execution(output=str(tmp_path / folder), scale="standard", progress=False)
+        made.append(run(Experiment(model="mean_fill", seed=seed, **small), how).record)
+    monkeypatch.setattr(report, "REPORTS", tmp_path / "reports")
+    monkeypatch.setattr(report, "EXECUTED", tmp_path / "executed")
+    names = tuple(f"standard/{record.name}.json" for record in made)
+    went = Outcome("06_larger", 1.0, None, ("quick/x.json", *names, "standard/gone.json"))
+    assert report.longer_runs(went) == made
+
+
+def test_of_many_kinds_of_gaps_the_usual_ones_have_tables():
+    few = {"block@0.75", "rows@0.75", "random@0.75"}
+    assert grids.shown_masks(few) == sorted(few)
+    many = few | {f"{name}@0.75" for name in ("grid", "units", "uniform", "edges", "centre")}
+    assert grids.shown_masks(many) == ["block@0.75", "grid@0.75", "random@0.75"]
+
+
 def test_a_change_of_the_notebook_or_the_code_makes_a_run_out_of_date(tmp_path, monkeypatch):
     for name in ("notebooks", "lib", "reports"):
         (tmp_path / name).mkdir()

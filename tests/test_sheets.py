@@ -28,7 +28,7 @@ ROOM = 12  # levels of 255 that WebP may lose on average
 
 
 @pytest.fixture(scope="module")
-def where(tmp_path_factory):
+def where(tmp_path_factory, few_photos):
     out = str(tmp_path_factory.mktemp("out"))
     return Execution(output=out, scale="standard", notebook="test", progress=False)
 

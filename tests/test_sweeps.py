@@ -1,6 +1,7 @@
 """Sweeps: what is refused before anything runs, what is run, and what is run again."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import checkout
@@ -25,18 +26,22 @@ HIDDEN = "random@0.75/psnr_hidden"
 @pytest.fixture
 def own(tmp_path, monkeypatch):
     """A folder of sweeps and notebooks; call it with a sweep's changes to write and plan it."""
-    monkeypatch.setattr(sweep, "SWEEPS", tmp_path / "sweeps")
-    monkeypatch.setattr(parameters, "NOTEBOOKS", tmp_path / "notebooks")
-    monkeypatch.setattr(cells, "FOLDER", tmp_path / "made")
+    return planner(tmp_path, monkeypatch)
+
+
+def planner(place, patch):
+    patch.setattr(sweep, "SWEEPS", place / "sweeps")
+    patch.setattr(parameters, "NOTEBOOKS", place / "notebooks")
+    patch.setattr(cells, "FOLDER", place / "made")
     for module in (cells, sweep):
-        monkeypatch.setattr(module, "ROOT", tmp_path)
-    checkout.write_tiny_notebook(tmp_path)
+        patch.setattr(module, "ROOT", place)
+    checkout.write_tiny_notebook(place)
 
     def planned(**changes):
-        given = {"execution": {"output": str(tmp_path / "made" / "tiny"), "threads": 1}}
+        given = {"execution": {"output": str(place / "made" / "tiny"), "threads": 1}}
         asked = {"parameters": checkout.TINY} | changes
         asked["parameters"] = given | asked["parameters"]
-        checkout.write_sweep(tmp_path, checkout.SWEEP | asked)
+        checkout.write_sweep(place, checkout.SWEEP | asked)
         return sweep.plan("tiny", sweep.read("tiny"))
 
     return planned
@@ -231,23 +236,35 @@ def test_awkward_values_are_written_as_data_in_a_file(own, tmp_path):
 # --- what is run, and run again
 
 
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """What the engine leaves of a sweep whose cells are done, for others to copy."""
+    place = tmp_path_factory.mktemp("finished")
+    with pytest.MonkeyPatch.context() as patch:
+        finish(planner(place, patch), place)
+    return place / "made"
+
+
 @pytest.fixture
-def swept(own, monkeypatch, tmp_path):
-    """A sweep whose cells are done, as the engine leaves it, and its command.
+def swept(own, finished, monkeypatch, tmp_path):
+    """A sweep whose cells are done, and its command.
 
     The command gives its exit status, or "engine" where that takes over.
     """
-    return swept_over(own, monkeypatch, tmp_path)
+    shutil.copytree(finished, tmp_path / "made")
+    return command_of(own, monkeypatch)
 
 
-def swept_over(own, monkeypatch, tmp_path, **changes):
+def finish(own, place, **changes):
     for cell in own(**changes):
-        made = checkout.run_cell(cell.parameters, tmp_path)
+        made = checkout.run_cell(cell.parameters, place)
         stamp = json.dumps({"label": cell.label, "seconds": 6.0, "records": made})
         replace_file(
             cells.stamp_of("tiny", cell.key), lambda aside, stamp=stamp: aside.write_text(stamp)
         )
 
+
+def command_of(own, monkeypatch, **changes):
     class Started(Exception):
         pass
 
@@ -264,6 +281,12 @@ def swept_over(own, monkeypatch, tmp_path, **changes):
             return "engine"
 
     return command
+
+
+def swept_over(own, monkeypatch, tmp_path, **changes):
+    """The same of another sweep."""
+    finish(own, tmp_path, **changes)
+    return command_of(own, monkeypatch, **changes)
 
 
 def done() -> set[str]:

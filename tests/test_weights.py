@@ -71,6 +71,7 @@ def test_rounding_to_bf16_changes_nothing_that_a_table_shows(name):
     assert (trained - rounded).abs().max() <= 0.02
 
 
+@pytest.mark.usefixtures("few_photos")
 def test_a_finished_run_becomes_a_model_with_a_card(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "WEIGHTS", tmp_path / "weights")
     monkeypatch.setattr(weights, "REPORTS", tmp_path)

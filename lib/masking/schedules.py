@@ -18,7 +18,7 @@ def growing(batch, grid, hidden, generator, scores=None, progress=None):
     return STRATEGIES["random"].function(batch, grid, hidden, generator)
 
 
-@strategy()
+@strategy(version=2)
 def mixture(batch, grid, hidden, generator, scores=None, progress=None):
     """Random patches, units or one block, by lot for each image."""
     kinds = [STRATEGIES[name].function(batch, grid, hidden, generator) for name in MIXED]
