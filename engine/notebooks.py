@@ -11,7 +11,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
-from lib.files import NOTEBOOKS, REPORTS, ROOT, WEIGHTS
+from lib.files import NOTEBOOKS, REPORTS, ROOT
 
 # Executed copies, and in a folder each what they made: apart from a reader's own quick runs.
 EXECUTED = REPORTS / "notebooks"
@@ -35,7 +35,8 @@ def all_notebooks() -> list[Path]:
 
 def stamp_of(notebook: Path) -> Path:
     """The file that exists where a notebook's last success is up to date."""
-    code = [*(ROOT / "lib").rglob("*.py"), *WEIGHTS.glob("*/model.safetensors")]
+    lib = ROOT / "lib"
+    code = [*lib.rglob("*.py"), *lib.glob("weights/*/model.safetensors")]
     read = (REPORTS / "results" / "standard").glob("*.json")  # each knows the sums of its files
     digest = hashlib.sha256()
     for file in [notebook, ROOT / "requirements.lock", *sorted(code), *sorted(read)]:

@@ -429,12 +429,21 @@ def named_points(
     for axis, (title, points), unit in zip(axes[0], panels.items(), units, strict=True):
         for name, place in points.items():
             axis.plot(*place, "o", markersize=5, color="#0072B2")
-            beside = {"xytext": (5, 2), "textcoords": "offset points", "fontsize": 7}
+            left = is_followed(place, list(points.values()))
+            beside = {"xytext": (-5 if left else 5, 2), "textcoords": "offset points"}
+            beside |= {"ha": "right" if left else "left", "fontsize": 8}
             axis.annotate(name, place, **beside)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set(xlabel=x, ylabel=unit)
         axis.margins(x=0.15)
     return figure
+
+
+def is_followed(place: tuple[float, float], every: list[tuple[float, float]]) -> bool:
+    """Whether a name to the right of a point would lie on another point."""
+    reach = np.ptp(np.array(every), axis=0)
+    across, up = (np.array(every) - place).T / np.where(reach > 0, reach, 1)[:, None]
+    return bool(((across > 0) & (across < 0.15) & (np.abs(up) < 0.04)).any())
 
 
 def maps(

@@ -49,6 +49,8 @@ BAD = """
 import os, signal, time
 if latent == 3:
     os.kill(os.getpid(), signal.SIGKILL)  # as when memory runs out
+if latent == 4:
+    raise ArithmeticError("loss became nan at step 3")
 while latent == 5:  # hangs
     time.sleep(1)
 """

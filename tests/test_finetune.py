@@ -337,7 +337,7 @@ def test_a_baseline_is_used_on_the_device_where_it_is(monkeypatch):
     asked = experiment(model="raw_pixels", options={}, fine_tune=FineTune(method="linear"))
     splits = load_splits(asked, Execution())
     used = []
-    fits = {"linear": lambda model, some, device: used.append(device)}
+    fits = {"linear": lambda model, some, device: used.append(device) or model}
     monkeypatch.setattr(finetune, "FIT", fits)
     model = new_model(asked, splits).to("meta")
     finetune.fine_tune(model, splits, asked.fine_tune, 0.05, seed=0, precision="float32")
