@@ -415,7 +415,7 @@ def test_a_file_that_holds_code_is_refused_and_runs_nothing(tmp_path, monkeypatc
     (tmp_path / "plain.pth").write_bytes(pickle.dumps(Code()))
     for file in ("bad.pth", "plain.pth"):
         with pytest.raises(PretrainedError, match="holds code and not only weights"):
-            load_pretrained(file)
+            load_pretrained(tmp_path / file)
     assert not (tmp_path / "ran").exists()
 
 
