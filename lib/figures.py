@@ -435,7 +435,7 @@ def named_points(
             axis.annotate(name, place, **beside)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set(xlabel=x, ylabel=unit)
-        axis.margins(x=0.15)
+        axis.margins(x=0.22)  # of names
     return figure
 
 

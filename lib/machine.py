@@ -183,9 +183,9 @@ def others_seconds() -> float:
 def keep_freed_memory() -> None:
     """Let glibc keep freed memory for the next step.
 
-    A training step frees and asks again for the same large
-    blocks. By default glibc returns them to the system, which hands them back page by page,
-    zeroed: a sixth of a step (benchmarks/mae.py).
+    A training step frees and asks again for the same large blocks. By default glibc returns them
+    to the system, which hands them back page by page, zeroed: a sixth of a step
+    (benchmarks/mae.py).
     """
     if platform.libc_ver()[0] != "glibc":
         return

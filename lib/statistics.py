@@ -3,9 +3,7 @@
 Seeds are few, so an interval over seeds uses Student's t, and needs three of them: with two, t's
 quantile is 12.7 and the interval says nothing. Two models that were judged on the same masks of
 the same images are compared image by image, seed by seed: the difference of their errors varies
-far less than the errors do. That an interval holds 0 does not show that there is no difference;
-"no difference" is an interval of differences that lies inside a margin stated beforehand
-(Schuirmann 1987; with 95 % intervals a little stricter than his).
+far less than the errors do. That an interval holds 0 does not show that there is no difference.
 """
 
 import math

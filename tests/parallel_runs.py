@@ -1,7 +1,7 @@
 """What test_parallel.py has several processes do: `torchrun ... tests/parallel_runs.py OUT`.
 
-Every family for a few steps, some of them twice, a run that one process began, and a count of which images
-each process read. Process 0 writes OUT/COUNT.json. Alone it is the reference.
+Every family for a few steps, some of them twice, a run that one process began, and a count of
+which images each process read. Process 0 writes OUT/COUNT.json. Alone it is the reference.
 """
 
 import json

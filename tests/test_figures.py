@@ -196,6 +196,13 @@ def test_a_crowded_heat_map_has_all_its_numbers_in_small():
     assert axis.get_xticklabels()[0].get_rotation() == 90
 
 
+def test_a_name_stands_on_the_side_where_no_point_is_near():
+    """Of two points beside each other the left one's would cover the other."""
+    places = {"a": (0.0, 1.0), "b": (0.1, 1.0), "c": (1.0, 0.0)}
+    names = figures.named_points({"one": places}, "x", ["dB"]).axes[0].texts
+    assert [name.get_ha() for name in names] == ["right", "left", "left"]
+
+
 def test_a_heat_map_of_differences_is_white_at_zero_and_frames_the_best_of_each_column():
     values = np.array([[0.0, 0.0, 0.0], [0.5, -3.0, -0.004]])
     axis = figures.matrix(values, ["a", "b"], ["c", "d", "e"], "x", "y", "dB", reach=1.0).axes[0]

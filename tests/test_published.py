@@ -426,6 +426,8 @@ def test_other_files_are_refused_by_name(tmp_path):
         PretrainedError, match=r"come with the code \(imagenette-mae\), and no hub id"
     ):
         load_pretrained(str(tmp_path / "nowhere"))
+    with pytest.raises(PretrainedError, match="no folder '~nobody-of-this-name/model'"):
+        load_pretrained("~nobody-of-this-name/model")
     (tmp_path / "empty").mkdir()
     with pytest.raises(PretrainedError, match=r"config\.json cannot be read: No such file"):
         load_pretrained(tmp_path / "empty")
