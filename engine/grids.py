@@ -20,7 +20,7 @@ Measured = Callable[[Record], dict[str, Measure]]  # what a table tells of a rec
 
 
 @dataclass(frozen=True)
-class Cell:
+class Entry:
     """What stands in a table, and by what its column is ordered."""
 
     text: str
@@ -32,7 +32,7 @@ class Cell:
         return math.inf if self.value == "" else -float(self.value)
 
 
-MISSING = Cell("", "")
+MISSING = Entry("", "")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Row:
 
     name: str
     keys: dict[str, str]
-    cells: dict[str, Cell]  # by the title of their column
+    cells: dict[str, Entry]  # by the title of their column
 
 
 @dataclass(frozen=True)
@@ -140,21 +140,21 @@ def keys_of(group: list[Record]) -> dict[str, str]:
     return {str(record.parameters["seed"]): record.key for record in group}
 
 
-def about(record: Record, measured: Measured) -> dict[str, Cell]:
+def about(record: Record, measured: Measured) -> dict[str, Entry]:
     """Data, length of training, and of how many images its measures are."""
     images = next(iter(measured(record).values())).n
     epochs = record.parameters["recipe"]["epochs"]
     told = {"data": publish.data_of(record), "epochs": epochs, "images": images}
-    return {name: Cell(str(value), value) for name, value in told.items()}
+    return {name: Entry(str(value), value) for name, value in told.items()}
 
 
-def values(group: list[Record], measured: Measured) -> dict[str, Cell]:
+def values(group: list[Record], measured: Measured) -> dict[str, Entry]:
     """Means over the seeds of a configuration; of what all of them have."""
     told = [measured(record) for record in group]
     titles = [title for title in told[0] if all(title in one for one in told)]
     found = {title: t_interval([one[title].value for one in told]) for title in titles}
     return {
-        title: Cell(publish.with_interval(mean, half), mean)
+        title: Entry(publish.with_interval(mean, half), mean)
         for title, (mean, half) in found.items()
     }
 
@@ -182,7 +182,7 @@ def published() -> list[Table]:
                 told["training"],
                 keys_of(groups.get(configuration, [])),
                 {
-                    name: Cell(str(told[name]), str(told[name]).partition(" ")[0])
+                    name: Entry(str(told[name]), str(told[name]).partition(" ")[0])
                     for name in columns
                 },
             )

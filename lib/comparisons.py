@@ -8,9 +8,9 @@ Reconstructions are compared image by image: *gains* of each arm over a referenc
 bootstrap that draws images and seeds anew, the same for every arm, since all were judged on the
 same images and began from the same weights (Efron & Tibshirani 1993, chapter 8); the joint
 interval is that of the largest deviation of all (Westfall & Young 1993, section 2.5). A bootstrap
-over three seeds makes their part of the spread smaller than it is, by the root of 2/3. Accuracies
-have no image by image; what remains of them after each arm's and each seed's mean is their noise,
-and the joint interval is Dunnett's (1955).
+over few seeds makes their part of the spread too small: over two by the root of 1/2, over three by
+that of 2/3. Accuracies have no image by image; what remains of them after each arm's and each
+seed's mean is their noise, and the joint interval is Dunnett's (1955).
 
 Arms are what is compared: models that differ in one thing, here the strategy of their masks.
 """

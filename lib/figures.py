@@ -464,14 +464,16 @@ def maps(
 def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | str) -> None:
     """Save a figure with its alt text and caption beside it, then show it with its caption.
 
-    As SVG, and as PNG; a large one, of photographs, as JPEG instead, where that is smaller by far.
+    As SVG, and as PNG; a large one, of photographs, as JPEG instead, where that is smaller by far,
+    with a WebP for pages, which takes six tenths of it and which not every notebook viewer shows.
     """
     # Here, since nobody outside a notebook needs it, and it costs half a second.
     from IPython import display
 
     place = resolve(folder)
     place.mkdir(parents=True, exist_ok=True)
-    (place / f"{name}.jpg").unlink(missing_ok=True)  # of an earlier run, when it was large
+    for end in (".jpg", ".webp"):  # of an earlier run, when it was large
+        (place / f"{name}{end}").unlink(missing_ok=True)
     with plt.rc_context(STYLE):
         figure.savefig(place / f"{name}.svg", metadata={"Date": None})
         shown = place / f"{name}.png"
@@ -481,7 +483,9 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
             figure.savefig(other, dpi=144, pil_kwargs={"quality": 80})
             taken = other.stat().st_size <= WORTH * shown.stat().st_size
             (shown if taken else other).unlink()
-            shown = other if taken else shown
+            if taken:
+                shown = other
+                figure.savefig(place / f"{name}.webp", dpi=144, pil_kwargs={"quality": 80})
     write_json(place / f"{name}.json", {"alt": alt, "caption": caption})
     plt.close(figure)
     width = figure.get_size_inches()[0] * 100
@@ -492,12 +496,12 @@ def publish(figure: Figure, name: str, alt: str, caption: str, folder: Path | st
 def saved(about: Path) -> dict[str, str]:
     """What `publish` has saved, by its file of texts: name, alt, caption, source.
 
-    The source is a data address: of the JPEG where there is one, of photographs; else of the SVG,
+    The source is a data address: of the WebP where there is one, of photographs; else of the SVG,
     or of the PNG where pictures inside of the SVG make it the larger of the two.
     """
-    kinds = {".jpg": "jpeg", ".svg": "svg+xml", ".png": "png"}
+    kinds = {".webp": "webp", ".svg": "svg+xml", ".png": "png"}
     drawn = {end: about.with_suffix(end) for end in kinds if about.with_suffix(end).exists()}
-    end = ".jpg" if ".jpg" in drawn else ".svg"
+    end = ".webp" if ".webp" in drawn else ".svg"
     if end == ".svg" and b"<image" in drawn[".svg"].read_bytes():
         end = min((".svg", ".png"), key=lambda one: drawn[one].stat().st_size)
     source = data_address(drawn[end].read_bytes(), kinds[end])

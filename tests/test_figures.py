@@ -89,7 +89,8 @@ def test_a_figure_is_saved_with_its_texts(kind, tmp_path):
 
 
 def test_a_figure_that_was_large_leaves_no_jpeg_behind(tmp_path):
-    (tmp_path / "09-test.jpg").write_bytes(b"of an earlier run")
+    for end in ("jpg", "webp"):
+        (tmp_path / f"09-test.{end}").write_bytes(b"of an earlier run")
     figures.publish(lines(), "09-test", "An alternative text.", "A caption.", tmp_path)
     found = figures.saved(tmp_path / "09-test.json")
     assert found["source"].startswith("data:image/svg+xml;base64,")
@@ -119,6 +120,11 @@ def test_a_large_figure_is_a_jpeg(tmp_path):
     figures.publish(drawn, "09-large", "a", "c", tmp_path)
     assert (tmp_path / "09-large.jpg").read_bytes()[:2] == b"\xff\xd8"
     assert not (tmp_path / "09-large.png").exists()
+    small = (tmp_path / "09-large.webp").read_bytes()
+    assert len(small) < (tmp_path / "09-large.jpg").stat().st_size
+    assert figures.saved(tmp_path / "09-large.json")["source"] == figures.data_address(
+        small, "webp"
+    )
 
 
 def test_the_same_figure_is_the_same_svg(tmp_path):

@@ -3,6 +3,7 @@
 import io
 import json
 import math
+import re
 
 import pandas as pd
 import pytest
@@ -36,6 +37,11 @@ def test_the_table_of_the_sweeps_of_masks_is_that_of_the_committed_records():
 def test_the_readme_shows_the_published_tables():
     text = publish.README.read_text()
     assert text == publish.readme(text)
+    (table,) = re.findall(r"(?s)\| --- .*?\n(.*)\n\n" + publish.END, text)
+    rows = [line.split(" | ")[0].lstrip("| ") for line in table.splitlines()]
+    assert len(rows) <= 8, "a screen holds no more"
+    assert MODELS["pca"].label in rows and MODELS["raw_pixels"].label not in rows
+    assert {"ViT-MAE, random 75%", "ViT-MAE, not masked"} <= set(rows)
 
 
 def test_the_page_on_speed_shows_the_committed_benchmarks():

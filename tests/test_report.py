@@ -212,7 +212,7 @@ def test_seeds_are_one_row_with_their_mean_and_interval(found):
     assert list(row.keys) == ["0", "1", "2"], "in order"
     assert row.keys == {"0": "0" * 16, "1": "1" * 16, "2": "2" * 16}
     half = 4.3027 * 0.1 / 3**0.5  # Student's t of two degrees of freedom
-    assert row.cells["linear probe"] == grids.Cell(f"0.500 ± {half:.3f}", pytest.approx(0.5))
+    assert row.cells["linear probe"] == grids.Entry(f"0.500 ± {half:.3f}", pytest.approx(0.5))
 
 
 def test_few_labels_have_their_accuracies(found):
@@ -220,7 +220,7 @@ def test_few_labels_have_their_accuracies(found):
     few = found[0].model_copy(update={"metrics": {"test": told}})
     table = grids.tables_of([few])[0]
     assert (table.title, table.columns[-1]) == ("Accuracy with few labels", "1% of the labels")
-    assert table.rows[0].cells["1% of the labels"] == grids.Cell("0.250", 0.25)
+    assert table.rows[0].cells["1% of the labels"] == grids.Entry("0.250", 0.25)
 
 
 def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
@@ -250,6 +250,32 @@ def test_every_link_on_the_page_leads_to_something_on_it(monkeypatch):
     assert any(link.startswith("#he2022") for link in links), "works are cited on the page"
 
 
+def test_the_page_of_what_is_committed_goes_by_mail(monkeypatch, tmp_path):
+    """Its text and records, with the pictures as notebooks hold them: larger than as WebP."""
+    books = sorted(NOTEBOOKS.glob("0*.ipynb"))
+    monkeypatch.setattr(report, "all_notebooks", lambda: books)
+    monkeypatch.setattr(report, "EXECUTED", tmp_path)
+    page = report.page([Outcome(book.stem, 1.0, None) for book in books])
+    cells = [cell for book in books for cell in nbformat.read(book, 4).cells]
+    data = [out.get("data", {}) for cell in cells for out in cell.get("outputs", [])]
+    pictures = [text for one in data for kind, text in one.items() if kind.startswith("image/")]
+    assert len(pictures) > 40
+    assert len(page.encode()) + sum(map(len, pictures)) < report.LARGEST
+
+
+def test_the_picture_that_the_page_opens_with_is_in_it_once(monkeypatch, tmp_path):
+    (book,) = NOTEBOOKS.glob("03_*.ipynb")
+    shelf = tmp_path / book.stem / "figures" / "quick"
+    shelf.mkdir(parents=True)
+    (shelf / f"{report.HERO}.json").write_text('{"alt": "photographs", "caption": "Ten."}')
+    (shelf / f"{report.HERO}.svg").write_text("<svg/>")
+    monkeypatch.setattr(report, "all_notebooks", lambda: [book])
+    monkeypatch.setattr(report, "EXECUTED", tmp_path)
+    page = report.page([Outcome(book.stem, 1.0, None)])
+    assert page.count('alt="photographs"') == 1
+    assert page.index('id="hero"') < page.index('href="#hero"')
+
+
 def test_the_page_tells_what_each_notebook_found(monkeypatch):
     books = sorted(NOTEBOOKS.glob("0*.ipynb"))
     monkeypatch.setattr(report, "all_notebooks", lambda: books)
@@ -265,7 +291,7 @@ def test_numbers_of_a_table_are_those_of_the_record(found):
     table = grids.tables_of(found)[1]
     (row,) = [row for row in table.rows if record.key in row.keys.values()]
     value = record.value("random@0.75/psnr_hidden")
-    assert row.cells["PSNR hidden [dB]"] == grids.Cell(f"{value:.2f}", value)
+    assert row.cells["PSNR hidden [dB]"] == grids.Entry(f"{value:.2f}", value)
 
 
 def test_no_run_gives_no_table():
