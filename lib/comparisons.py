@@ -10,7 +10,8 @@ same images and began from the same weights (Efron & Tibshirani 1993, chapter 8)
 interval is that of the largest deviation of all (Westfall & Young 1993, section 2.5). A bootstrap
 over few seeds makes their part of the spread too small: over two by the root of 1/2, over three by
 that of 2/3. Accuracies have no image by image; what remains of them after each arm's and each
-seed's mean is their noise, and the joint interval is Dunnett's (1955).
+seed's mean is their noise, taken to be alike in all arms, and the joint interval is Dunnett's
+(1955).
 
 Arms are what is compared: models that differ in one thing, here the strategy of their masks.
 """
