@@ -501,8 +501,7 @@ def saved(about: Path) -> dict[str, str]:
     """
     kinds = {".webp": "webp", ".svg": "svg+xml", ".png": "png"}
     drawn = {end: about.with_suffix(end) for end in kinds if about.with_suffix(end).exists()}
-    end = ".webp" if ".webp" in drawn else ".svg"
-    if end == ".svg" and b"<image" in drawn[".svg"].read_bytes():
-        end = min((".svg", ".png"), key=lambda one: drawn[one].stat().st_size)
+    lines = ".webp" not in drawn and b"<image" not in drawn[".svg"].read_bytes()
+    end = ".svg" if lines else min(drawn, key=lambda one: drawn[one].stat().st_size)
     source = data_address(drawn[end].read_bytes(), kinds[end])
     return json.loads(about.read_text()) | {"name": about.stem, "source": source}

@@ -103,7 +103,7 @@ def test_the_page_is_whole_quiet_and_readable_for_everybody(browser, page_file, 
     """
     from axe_playwright_python.sync_playwright import Axe
 
-    assert page_file.stat().st_size < 10_000_000, "it goes by mail"
+    assert page_file.stat().st_size < report.LARGEST, "it goes by mail"
     window, said = opened(browser, page_file, size, scheme)
     assert said == []
     unfold(window)
