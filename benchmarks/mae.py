@@ -20,12 +20,14 @@ import sys
 import time
 from collections.abc import Callable
 
+import pandas as pd
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import peers
 from benchmarks.peers import PEERS, RATE, RATIO, Size
+from engine.publish import speed_row
 from lib.feed import ALONE
 from lib.files import REPORTS, write_json
 from lib.machine import describe, fast_bf16, keep_freed_memory, resolve_device, resolve_precision
@@ -38,7 +40,6 @@ from lib.training import Recipe, State, adamw, descend
 
 SIZES = {"S": Size(32, 4, 192, 12, 3, 192, 4, 3), "B": Size(224, 16, 768, 12, 12, 512, 8, 16)}
 CASES = (("S", 64), ("S", 256), ("B", 8))
-REQUIRED = {("S", 64): 2.4, ("S", 256): 3.0, ("B", 8): 3.0}  # against the fastest peer as shipped
 FOLDER = REPORTS / "results" / "bench"
 
 
@@ -237,19 +238,6 @@ def against_fastest(times: dict[str, list[float]], name: str) -> list[float]:
     return [round(value, 2) for value in (ratios[0], statistics.median(ratios), ratios[-1])]
 
 
-def table(rows: list[dict]) -> str:
-    lines = [
-        f"{'':36}{'images/s':>10}{'against the fastest peer':>26}{'GFLOP':>8}{'of peak':>9}{'MB':>8}"
-    ]
-    for row in rows:
-        low, middle, high = row["against"]
-        lines.append(
-            f"{row['entrant']:36}{row['images_per_second']:10.1f}{f'{middle:.2f} ({low:.2f}-{high:.2f})':>26}"
-            f"{row['flops_per_image'] / 1e9:8.2f}{row['share_of_peak']:9.1%}{row['memory_mb']:8.0f}"
-        )
-    return "\n".join(lines)
-
-
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks.mae", description=__doc__.splitlines()[0]
@@ -296,12 +284,7 @@ def main() -> int:
             )
             print(f"\n{case[0]}, batch {case[1]}, peers {settings}", flush=True)
             found = measure(case, names, device, chosen.rounds, chosen.seconds)
-            print(table(found), flush=True)
-            if settings == GROUPS[0] and case in REQUIRED:
-                ratio = next(row for row in found if row["entrant"] == "ours")["against"][1]
-                print(
-                    f"ours trains {ratio:.2f} times as fast as the fastest peer as shipped (hoped for: {REQUIRED[case]})"
-                )
+            print(pd.DataFrame(map(speed_row, found)).to_string(index=False), flush=True)
             rows += [row | {"peers": settings} for row in found]
     if chosen.name:
         commit, dirty = provenance.commit()

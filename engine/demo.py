@@ -36,11 +36,11 @@ def one_picture(file: Path) -> OwnPictures:
     return own_pictures([file.absolute()])
 
 
-def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
+def completions(model: nn.Module, picture: Tensor) -> Figure:
     """A row for each ratio: what is seen, by the model, by inpainting, the original."""
     rows = []
     for ratio in RATIOS:
-        mask = mask_of(model, picture, strategy, ratio, stream(0, "demo"))
+        mask = mask_of(model, picture, "random", ratio, stream(0, "demo"))
         found = compare(model, picture, mask)
         row = [(f"{ratio:.0%} hidden", figures.veil(picture, found.hidden))]
         for name, title in (("model", "ViT-MAE"), ("inpainting", "inpainting")):
@@ -54,14 +54,13 @@ def completions(model: nn.Module, picture: Tensor, strategy: str) -> Figure:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("image", type=Path, help="a picture file")
-    parser.add_argument("--strategy", default="random", help="where to hide (lib/masking)")
     given = parser.parse_args()
     model = load_pretrained(MODEL).eval()
     try:
         found = one_picture(given.image)
         (picture,) = found.pictures.values()
         picture = trimmed(picture, model.space.shape.patch)
-        figure = completions(model, picture, given.strategy)
+        figure = completions(model, picture)
     except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1

@@ -90,7 +90,7 @@ def with_few_labels(record: Record) -> dict[str, Measure]:
     for name, measure in record.metrics.get("test", {}).items():
         what, _, share = name.partition("@")
         if what == "accuracy":
-            found[f"{float(share):.0%} of the labels"] = measure
+            found[f"{100 * float(share):.3g}% of the labels"] = measure
     return found
 
 

@@ -242,9 +242,9 @@ def masks_rows(record: Record) -> list[dict[str, Any]]:
     return rows
 
 
-def read_table(scale: str = "standard") -> pd.DataFrame:
-    """The published table of a scale; empty where none has been published."""
-    file = REPORTS / "tables" / f"{scale}.csv"
+def read_table() -> pd.DataFrame:
+    """The published table of standard runs; empty where none has been published."""
+    file = REPORTS / "tables" / "standard.csv"
     return pd.read_csv(file) if file.exists() else pd.DataFrame()
 
 

@@ -1,6 +1,6 @@
 """One self-contained page, reports/index.html, from what the notebooks have made.
 
-`python -m engine.report` writes it; `make report` has the notebooks run first (see report.smk), and
+`python -m engine.report` writes it; `make report` has the notebooks run first (see Snakefile), and
 says when it began. It tells the study: the answers of all notebooks; of each its question, its
 answer, its main picture, its claims and what they measured, its conclusion, and folded below them
 all figures and runs; the published tables of larger runs; the literature; where the numbers come

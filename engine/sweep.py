@@ -109,6 +109,8 @@ def plan(name: str, sweep: Sweep, **execution: Any) -> list[Cell]:
             own = parameters_of(name, nested(sweep.parameters | chosen, known), execution)
             if "seed" not in known:
                 own["seeds"] = [own.pop("seed")]
+            if own.get("execution", {}).get("published"):
+                raise ValueError("execution.published: a sweep makes all of its records itself")
             cell = cell_of(sweep.notebook, label, own)
         except ValueError as error:
             problems.append("\n    ".join([label, *reasons(error)]))
@@ -244,17 +246,6 @@ def write_table(name: str) -> str:
     replace_file(csv, lambda aside: table.to_csv(aside, index=False))
     replace_file(packed, lambda aside: table.to_parquet(aside, index=False))
     return f"{table['key'].nunique()} records in {csv.relative_to(ROOT)} and .parquet"
-
-
-def load(name: str) -> pd.DataFrame:
-    """The table that the last run of a sweep has written, for pandas.
-
-    Raises FileNotFoundError where none of its runs is done.
-    """
-    file = folder_of(name) / "table.parquet"
-    if not file.exists():
-        raise FileNotFoundError(f"{file.relative_to(ROOT)} is not there: make sweep SWEEP={name}")
-    return pd.read_parquet(file)
 
 
 def parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -155,16 +155,15 @@ def rank_correlation(
     """Spearman's correlation of two numbers of the same things, and its interval.
 
     By Fisher's transformation with the variance of Bonett & Wright (2000). NaN for the interval
-    below four things, and for all three where one of the numbers is the same for all.
+    below four things and where both orders are the same, or each other's reverse, which says too
+    little of how far the truth is from it; for all three where one number is the same for all.
     """
     ranks = [pd.Series(numbers).rank() for numbers in (first, second)]
     if any(rank.nunique() < 2 for rank in ranks):
         return math.nan, math.nan, math.nan
     found = float(np.clip(ranks[0].corr(ranks[1]), -1, 1))
-    if len(first) < 4:
+    if len(first) < 4 or math.isclose(abs(found), 1):
         return found, math.nan, math.nan
-    if abs(found) == 1:
-        return found, found, found
     reach = float(ndtri(tails(confidence)[1])) * math.sqrt((1 + found**2 / 2) / (len(first) - 3))
     middle = math.atanh(found)
     return found, math.tanh(middle - reach), math.tanh(middle + reach)

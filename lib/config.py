@@ -29,7 +29,7 @@ def as_tuple(value: Any) -> Any:
 
 
 Sizes = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(as_tuple)]
-Shares = Annotated[tuple[float, ...], BeforeValidator(as_tuple)]
+Shares = Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], BeforeValidator(as_tuple)]
 
 
 def unknown(what: str, name: str, known: Iterable[str]) -> str:

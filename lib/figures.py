@@ -123,8 +123,9 @@ def veil(
     return torch.where(hidden, torch.tensor(VEIL).reshape(3, 1, 1), images)
 
 
-def picture_rows(rows: dict[str, Pixels], size: float = 0.85) -> Figure:
-    """Images in labelled rows, one column an image; `size` of each in inches."""
+def picture_rows(rows: dict[str, Pixels]) -> Figure:
+    """Images in labelled rows, one column an image."""
+    size = 0.85  # of an image, in inches
     columns = max(len(images) for images in rows.values())
     whole = (size * columns + 1.7, size * len(rows))
     figure, axes = canvas(len(rows), columns, whole, squeeze=False)
@@ -446,9 +447,7 @@ def is_followed(place: tuple[float, float], every: list[tuple[float, float]]) ->
     return bool(((across > 0) & (across < 0.15) & (np.abs(up) < 0.04)).any())
 
 
-def maps(
-    panels: dict[str, np.ndarray], size: float = 1.5, columns: int = 8, cmap: str = "cividis"
-) -> Figure:
+def maps(panels: dict[str, np.ndarray], size: float = 1.5, columns: int = 8) -> Figure:
     """Small heat maps, each on its own scale; an array with three axes is a picture in colour."""
     columns = min(columns, len(panels))
     rows = -(-len(panels) // columns)
@@ -456,7 +455,7 @@ def maps(
     for axis in axes.flat:
         axis.set_axis_off()
     for axis, (title, values) in zip(axes.flat, panels.items(), strict=False):
-        axis.imshow(values, cmap=cmap if np.ndim(values) == 2 else None)
+        axis.imshow(values, cmap="cividis" if np.ndim(values) == 2 else None)
         axis.set_title(title, fontsize=8, parse_math=False)
     return figure
 

@@ -47,7 +47,7 @@ def replace_file(file: Path, write_to: Callable[[Path], object]) -> None:
 
 def write_text(file: Path, text: str) -> None:
     """A text file, whole or absent."""
-    replace_file(file, lambda aside: aside.write_text(text))
+    replace_file(file, lambda aside: aside.write_text(text, encoding="utf-8"))
 
 
 def write_json(file: Path, content: Any) -> None:

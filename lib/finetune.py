@@ -22,7 +22,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int64
-from pydantic import Field
+from pydantic import Field, field_validator
 from torch import Generator, Tensor, nn
 
 from lib.augment import Augment, mixed
@@ -60,6 +60,14 @@ class FineTune(Config):
     augment: Augment = "crop_flip"
     mixup: float = Field(0.0, ge=0)  # see augment.mixed; 0 = none, 0.8 in the paper
     cutmix: float = Field(0.0, ge=0)  # 0 = none, 1.0 in the paper
+
+    @field_validator("shares")
+    @classmethod
+    def told_apart(cls, shares: Shares) -> Shares:
+        """States and measures are named by six digits of a share."""
+        if len({f"{share:g}" for share in shares}) < len(shares):
+            raise ValueError("one share stands twice: give each once")
+        return shares
 
     def recipe(self, count: int, precision: str) -> Recipe:
         """The loop's recipe for so many labelled images."""

@@ -131,8 +131,6 @@ class Threads:
     two to eight times slower (docs/speed.md). So whoever trains makes one of these, which looks
     around, and calls `look` now and then. A wanted number, or one that the user has set in the
     environment, is kept. The numbers of a training depend on it in their last digits.
-
-    Raises ValueError for a wanted number outside 1 to MOST_THREADS.
     """
 
     def __init__(self, wanted: int | None = None):
@@ -140,7 +138,7 @@ class Threads:
         self.looked = time.monotonic()
         self.others = others_seconds()
         if wanted is not None:
-            set_threads(wanted)
+            torch.set_num_threads(wanted)
         if not self.fixed:
             time.sleep(LOOK)
             self.look(LOOK)
@@ -158,16 +156,6 @@ class Threads:
         self.looked += passed
         busy = (self.others - before) / passed  # cores
         torch.set_num_threads(max(1, TORCHS_CHOICE - round(busy)))
-
-
-def set_threads(wanted: int) -> None:
-    """Tell torch how many threads to use. Raises ValueError outside 1 to MOST_THREADS."""
-    if not 1 <= wanted <= MOST_THREADS:
-        raise ValueError(
-            f"threads {str(wanted)[:200]} is outside 1 to {MOST_THREADS}: "
-            f"this machine has {os.cpu_count()} cores, leave it out to take those that are free"
-        )
-    torch.set_num_threads(wanted)
 
 
 def others_seconds() -> float:

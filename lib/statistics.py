@@ -30,8 +30,13 @@ def t_interval(
 
 
 def share_interval(share: float, n: int) -> float:
-    """Half-width of the 95 % interval of a share of `n` images, by the normal approximation."""
-    return 1.96 * math.sqrt(share * (1 - share) / n)
+    """Half-width of the 95 % interval of a share of `n` images.
+
+    By Agresti & Coull 1998, two successes and two failures added, so that a share of 0 or 1 is
+    not taken for certain.
+    """
+    held = (share * n + 2) / (n + 4)
+    return 1.96 * math.sqrt(held * (1 - held) / (n + 4))
 
 
 def paired_psnr_gain(
@@ -107,7 +112,7 @@ def means(table: pd.DataFrame, measure: str, by: list[str], split: str = "test")
         known = ", ".join(sorted(set(table["measure"])))
         raise ValueError(f"no {measure[:200]!r} on {split} in this table: it has {known}")
     rows = []
-    for group, part in chosen.groupby(by, sort=True):
+    for group, part in chosen.groupby(by, sort=True, dropna=False):
         named = dict(zip(by, group, strict=True))
         if "seed" in part and part["seed"].duplicated().any():
             raise ValueError(

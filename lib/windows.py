@@ -166,8 +166,11 @@ def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) ->
         raise ValueError(
             "every patch is hidden, so there is nothing to predict from: lower the ratio"
         )
-    if stride < 1:
-        raise ValueError(f"a stride of {stride} patches leads nowhere: give at least 1")
+    if not 1 <= stride <= min(model.space.grid):
+        raise ValueError(
+            f"stride: windows {stride} patches apart leave gaps or lead nowhere: give 1 to "
+            f"{min(model.space.grid)}"
+        )
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:

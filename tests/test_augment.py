@@ -43,6 +43,7 @@ def test_an_image_depends_on_its_own_choices_alone(name):
     choices = entry.draw(40, 16, 12, stream(0, "a"))
     whole = entry.apply(images, choices)
     assert torch.equal(whole[7:9], entry.apply(images[7:9], choices[7:9]))
+    assert entry.apply(images[:0], choices[:0]).shape == (0, 1, 16, 12)
 
 
 def test_a_coin_below_a_half_mirrors():

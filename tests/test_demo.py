@@ -60,9 +60,3 @@ def test_what_is_no_picture_is_named(content, tmp_path, monkeypatch, capsys):
 def test_of_a_folder_it_is_said_what_takes_folders(tmp_path, monkeypatch, capsys):
     assert demonstrate(monkeypatch, tmp_path) == 1
     assert "08_your_images.ipynb takes folders" in capsys.readouterr().err
-
-
-def test_a_strategy_that_is_not_there_is_refused_by_name(tmp_path, monkeypatch, capsys):
-    Image.new("RGB", (40, 40)).save(tmp_path / "mine.png")
-    assert demonstrate(monkeypatch, tmp_path / "mine.png", "--strategy", "blokc") == 1
-    assert "did you mean block" in capsys.readouterr().err

@@ -268,13 +268,15 @@ def test_the_key_knows_identity_and_not_execution():
     assert len({small(strategy=name).key for name in ("random", "block", "grid")}) == 3
 
 
-def test_a_field_that_is_added_leaves_old_keys_as_they_were():
-    class Later(Recipe):
-        added: int = 3
-
-    plain = SMALL["recipe"].model_dump()
-    assert Later(**plain).identity() == Recipe(**plain).identity()
-    assert Later(**plain, added=4).identity() != Recipe(**plain).identity()
+def test_one_patch_and_one_mask_are_written_in_one_way():
+    """Masks are drawn from their names: another name of one would be other masks."""
+    assert small(patch_size=(2, 2)).key == small(patch_size=2).key != small(patch_size=(2, 4)).key
+    for masks, message in {
+        ("random@0.75", "random@0.750"): "write it random@0.75",
+        ("none", "none"): "one stands twice",
+    }.items():
+        with pytest.raises(ValueError, match=message):
+            small(test_masks=masks)
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,12 @@ def test_labels_are_shared_out_by_class_and_a_larger_share_holds_the_smaller():
     assert labelled(labels, 0.04, 8).tolist() != small.tolist()
 
 
+@pytest.mark.parametrize("shares", [(), (10,), (0.0,), (-0.1,), (0.1, 0.1000000001)])
+def test_shares_of_labels_are_above_none_up_to_all_and_can_be_told_apart(shares):
+    with pytest.raises(ValueError, match="shares"):
+        FineTune(shares=shares)
+
+
 def test_the_learning_rate_falls_layer_by_layer():
     made = classifier()
     scales = layer_scales(made.body, 0.5)

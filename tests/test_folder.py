@@ -137,6 +137,36 @@ def test_splits_of_which_only_one_has_classes_are_refused(tmp_path):
         load(f"folder:{tmp_path}", "test", size=8)
 
 
+def test_a_class_called_train_is_not_taken_for_the_training_images(tmp_path):
+    for name in ("bus", "car", "train"):
+        for number in range(4):
+            paint(tmp_path / name / f"{number}.png")
+    with pytest.raises(DataError, match="in train and in bus: is train a class"):
+        load(f"folder:{tmp_path}", "train", size=8)
+
+
+def test_a_folder_of_three_pictures_is_too_few(tmp_path):
+    for number in range(3):
+        paint(tmp_path / f"{number}.png")
+    with pytest.raises(DataError, match="give at least 4"):
+        load(f"folder:{tmp_path}", "train", size=8)
+    paint(tmp_path / "3.png")
+    assert len(load(f"folder:{tmp_path}", "train", size=8)) == 2
+
+
+def test_a_class_that_may_not_be_read_is_named(classes, monkeypatch):
+    scan = folder.os.scandir
+
+    def refused(place):
+        if Path(place).name == "blue":
+            raise PermissionError
+        return scan(place)
+
+    monkeypatch.setattr(folder.os, "scandir", refused)
+    with pytest.raises(DataError, match="blue cannot be read"):
+        splits_of(classes)
+
+
 def test_test_without_train_is_refused(tmp_path):
     paint(tmp_path / "test" / "a.png")
     with pytest.raises(DataError, match="none called train"):
@@ -283,6 +313,12 @@ def test_exif_grey_and_transparent_pictures(tmp_path):
     assert np.asarray(open_rgb(tmp_path / "grey.png")).tolist() == [[[77] * 3] * 4] * 4
     Image.new("RGBA", (4, 4), (0, 0, 0, 0)).save(tmp_path / "clear.png")
     assert (np.asarray(open_rgb(tmp_path / "clear.png")) == 255).all()
+    for name, kind in (("deep", np.uint16), ("shallow", np.uint8)):
+        grey = Image.fromarray(np.array([[0, 7], [7, 0]], dtype=kind))
+        grey.save(tmp_path / f"{name}.png", transparency=0)
+        assert (
+            np.asarray(open_rgb(tmp_path / f"{name}.png"))[:, :, 0].diagonal().tolist() == [255] * 2
+        )
 
 
 BRIGHT = [0.0, 0.25, 0.5, 1.0]

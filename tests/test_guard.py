@@ -17,7 +17,7 @@ GUARD = str(ROOT / "lib" / "run" / "guard.py")
 CHILD = "import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', 'import time; time.sleep(999)']); time.sleep(999)"
 
 
-def words(folder, *command, limit=60.0, done="stamp", threads=0):
+def words(folder, *command, limit=60.0, done="stamp"):
     options = [
         "--limit",
         str(limit),
@@ -25,8 +25,6 @@ def words(folder, *command, limit=60.0, done="stamp", threads=0):
         str(folder / done),
         "--log",
         str(folder / "log"),
-        "--threads",
-        str(threads),
     ]
     return [PYTHON, GUARD, *options, "--label", "a run", "--", *command]
 
@@ -184,13 +182,6 @@ def test_a_place_that_cannot_be_written_is_an_error_and_not_a_stamp(tmp_path):
         and "FAILED" in said
         and ("File exists" in said or "Not a directory" in said)
     )
-
-
-def test_threads_are_set_for_the_command(tmp_path):
-    guarded(
-        tmp_path, PYTHON, "-c", "import os; print(os.environ['OMP_NUM_THREADS'])", threads=3
-    ).wait()
-    assert (tmp_path / "log").read_text() == "3\n"
 
 
 def test_who_waits_is_told_when_a_run_begins_how_far_it_is_and_when_it_ends(

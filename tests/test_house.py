@@ -214,7 +214,7 @@ def test_what_is_declared_is_imported_or_run_or_read():
     """Tools that are run and not imported, and packages that bring data, are listed here."""
     run = {"jupyterlab", "ipykernel", "pytest-xdist", "nbval", "ruff", "nbstripout", "pre-commit"}
     run |= {"snakemake", "snakemake-executor-plugin-slurm", "pyarrow", "papermill", "beartype"}
-    run |= {"snakemake-executor-plugin-cluster-generic", "mutmut", "pdoc"}
+    run |= {"snakemake-executor-plugin-cluster-generic", "pdoc"}
     run |= {"mlxtend"}
     used = set()
     for file in ROOT.rglob("*.py"):
@@ -223,7 +223,7 @@ def test_what_is_declared_is_imported_or_run_or_read():
                 top = name.split(".")[0]
                 used.add(canonicalize_name(LIBRARY_OF.get(top, top)))
     assert not declared() - used - run
-    assert all(importlib.metadata.version(name) for name in declared() & run - {"mutmut"})
+    assert all(importlib.metadata.version(name) for name in declared() & run)
 
 
 def test_a_wheel_holds_every_package():

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lib import machine
-from lib.machine import MOST_THREADS, Threads, nearest, resolve_device, resolve_precision
+from lib.machine import Threads, nearest, resolve_device, resolve_precision
 
 # --- devices ----------------------------------------------------------------------------------
 
@@ -166,19 +166,6 @@ def test_a_number_that_somebody_set_is_kept(beside, monkeypatch, name):
     monkeypatch.delenv(name)
     Threads(3).look(0.0)
     assert torch.get_num_threads() == 3
-
-
-@pytest.mark.parametrize("wanted", [0, -1, MOST_THREADS + 1, 10**30])
-def test_a_number_that_would_take_the_process_down_is_refused(beside, wanted):
-    """torch is not asked, which would raise, or not return."""
-    before = torch.get_num_threads()
-    with pytest.raises(ValueError, match=f"threads {wanted} is outside 1 to {MOST_THREADS}"):
-        Threads(wanted)
-    assert torch.get_num_threads() == before
-
-
-def test_a_thousand_threads_and_four_a_core_are_allowed_on_any_machine():
-    assert max(1024, 4 * (machine.os.cpu_count() or 1)) <= MOST_THREADS
 
 
 def test_what_a_process_does_itself_is_not_the_work_of_others(monkeypatch):

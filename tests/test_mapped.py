@@ -15,7 +15,6 @@ from PIL import Image
 from lib import mapped
 from lib.data import cache, folder
 from lib.data.registry import Images, shared_images
-from lib.machine import nearest
 from lib.masks import Masks
 from lib.models.family import build
 from lib.pixels import Shape, channel_statistics
@@ -133,23 +132,6 @@ def test_what_a_kill_left_is_removed():
     assert (
         torch.equal(cache.cached("anything", made(3, 4)).images, found.images) and not left.exists()
     )
-
-
-def test_a_set_too_large_for_the_device_stays_where_it_is(monkeypatch):
-    images = torch.zeros(10, 3, 4, 4, dtype=torch.uint8)
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (2 * images.nbytes, 10**9))
-    assert (
-        nearest(images, torch.device("cuda")) is images
-        and nearest(images, torch.device("cpu")) is images
-    )
-
-
-def test_without_a_disk_images_stay_in_memory(monkeypatch, tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    monkeypatch.setattr(cache, "FOLDER", tmp_path / "file" / "cache")
-    with pytest.warns(UserWarning, match=r"stay in memory.*cannot be used"):
-        found = cache.cached("anything", made(3, 4))
-    assert found.images.shape == (3, 3, 4, 4) and found.labels.tolist() == [0, 1, 0]
 
 
 def test_a_full_disk_is_no_broken_picture(tmp_path):

@@ -3,7 +3,6 @@
 import pytest
 import torch
 
-from lib import masking
 from lib.masking import STRATEGIES, draw, hidden_count
 from lib.masking.registry import strategy
 from lib.scores import SCORES
@@ -146,22 +145,6 @@ def test_a_schedule_ends_at_the_ratio_and_never_hides_nothing(name):
         assert counts[-1] == {asked}
         assert set(many(name, (8, 8), ratio).sum(dim=1).tolist()) == {asked}, "in tests"
     assert many(name, (8, 8), 0.01, progress=0.0).sum() == 200
-
-
-def test_a_strategy_that_hides_a_wrong_number_is_caught(registry):
-    @masking.strategy(moves=False)
-    def wrong(batch, grid, hidden, generator, scores=None, progress=None):
-        """Everything."""
-        return torch.ones(batch, grid[0] * grid[1], dtype=torch.bool)
-
-    with pytest.raises(RuntimeError, match="did not hide exactly 8 of 16"):
-        many("wrong", (4, 4), 0.5)
-
-
-@pytest.fixture
-def registry(monkeypatch):
-    """Strategies of a test are gone after it."""
-    monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
 
 
 def test_a_strategy_without_a_sentence_and_one_that_miscounts_are_refused(monkeypatch):

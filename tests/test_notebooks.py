@@ -2,6 +2,7 @@
 
 import ast
 import base64
+import functools
 import itertools
 import re
 import shlex
@@ -22,9 +23,15 @@ LARGEST = 1_500_000  # bytes of a notebook with its outputs
 TRAINED_NUMBERS = "nbval-ignore-output"
 
 
+@functools.cache
+def cells_of(file):
+    """Read once: nobody changes them."""
+    return nbformat.read(file, as_version=4).cells
+
+
 @pytest.fixture(params=FILES, ids=lambda file: file.stem)
 def cells(request):
-    return nbformat.read(request.param, as_version=4).cells
+    return cells_of(request.param)
 
 
 def code(cells):
@@ -159,7 +166,7 @@ def test_a_notebook_is_light(file):
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 def test_links_lead_to_files_that_exist(file):
     """As they stand, from the notebook's own folder: in JupyterLab and on GitHub."""
-    cells = nbformat.read(file, as_version=4).cells
+    cells = cells_of(file)
     prose = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     links = re.findall(r"\]\(([^)#\s]+)", prose)
     assert links
@@ -169,7 +176,7 @@ def test_links_lead_to_files_that_exist(file):
 
 def test_each_notebook_leads_to_the_one_before_and_the_one_after():
     for one, other in itertools.pairwise(FILES):
-        before, after = (nbformat.read(file, 4).cells[0].source for file in (other, one))
+        before, after = (cells_of(file)[0].source for file in (other, one))
         assert f"Previous: [{one.stem[:2]}" in before and f"({one.name})" in before
         assert f"Next: [{other.stem[:2]}" in after and f"({other.name})" in after
 
@@ -203,7 +210,7 @@ def test_outputs_hold_no_path_of_a_machine_no_time_and_no_bar(cells):
 
 def solutions(file) -> tuple[str, str]:
     """The exercises of a notebook, and what is folded below them."""
-    last = nbformat.read(file, 4).cells[-1].source.partition("**Exercises.**")[2]
+    last = cells_of(file)[-1].source.partition("**Exercises.**")[2]
     asked, _, told = last.partition("<details>")
     return asked, told
 

@@ -1,13 +1,18 @@
 """The reader's own pictures: all of them, whole, and friendly where there is nothing to see."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from lib.data import folder
 from lib.data.embedded import PHOTOS
 from lib.data.own import own_pictures, read_picture
 from lib.data.registry import DataError
+from lib.streams import stream
 
 
 def painted(file, size=(40, 40), colour=(255, 0, 0)):
@@ -84,6 +89,30 @@ def test_names_are_short_and_differ(tmp_path):
     found = own_pictures([tmp_path, again, again, again], shorter=16)
     assert len(found.pictures) == 7 and max(map(len, found.pictures)) <= 24
     assert list(found.pictures)[:2] == ["Screensh...5-11 10-22-33", "Screensh...5-11 10-22-34"]
+
+
+def test_a_name_that_is_no_utf8_can_be_drawn_and_drawn_by(tmp_path):
+    """As old archives leave them; masks are drawn from a picture's name."""
+    painted(tmp_path / os.fsdecode(b"Foto_\xfc.png"))
+    (name,) = own_pictures([tmp_path], shorter=16).pictures
+    assert name == "Foto_?"
+    stream(0, f"mask/{name}")
+
+
+def test_a_folder_that_may_not_be_read_is_skipped_by_name(tmp_path, monkeypatch):
+    painted(tmp_path / "a.png")
+    painted(tmp_path / "lost+found" / "b.png")
+    scan = folder.os.scandir
+
+    def refused(place):
+        if Path(place).name == "lost+found":
+            raise PermissionError
+        return scan(place)
+
+    monkeypatch.setattr(folder.os, "scandir", refused)
+    found = own_pictures([tmp_path], shorter=16)
+    assert list(found.pictures) == ["a"]
+    assert found.skipped[0] == "the folder lost+found may not be read"
 
 
 @pytest.mark.parametrize(

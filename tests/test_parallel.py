@@ -10,7 +10,6 @@ import parallel_runs
 import pytest
 from families import TRAINED
 
-from lib.feed import ALONE
 from lib.files import ROOT, only_one
 from lib.run import jobs, worker
 from lib.run.experiment import run
@@ -93,11 +92,6 @@ def test_a_state_of_one_process_is_continued_by_several(runs):
     one, three = runs
     assert curves(three["continued"]) == pytest.approx(curves(one["mae"]), rel=1e-4)
     assert three["states"][-1] == 12, "the end of training, written by one process"
-
-
-@pytest.mark.parametrize("count", [0, 1, 5, 16])
-def test_alone_a_process_has_every_row(count):
-    assert ALONE.rows(count) == slice(0, count)
 
 
 SMALL = {

@@ -1,6 +1,7 @@
 """What notebooks accept: described once, refused by name, before anything is loaded."""
 
 import ast
+import functools
 import re
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from lib.training import Recipe
 NAMES = notebooks()
 
 
+@functools.cache
 def code(name: str) -> list:
     cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
     return [cell for cell in cells if cell.cell_type == "code"]
@@ -192,6 +194,8 @@ def test_a_wrong_value_is_refused_by_name(given, message):
         ("04_masking_strategies", {"strategies": "random"}, "strategies = 'random': a list"),
         ("04_masking_strategies", {"seeds": []}, "seeds = .*at least one"),
         ("04_masking_strategies", {"strategies": ["spiral"]}, "strategy 'spiral'"),
+        ("07_masks_compared", {"seeds": [0, 1, 0]}, "seeds.2 = 0: stands twice"),
+        ("05_few_labels", {"fine_tune": {"shares": [1, 10]}}, "shares.1 = 10"),
         (
             "04_masking_strategies",
             {"strategies": ["grid"], "mask_ratio": 0.5},
@@ -269,6 +273,8 @@ def test_a_patch_of_a_quarter_fits_every_square():
     given = {"patch_size": None}
     assert check("03_vit_mae", given).experiment("mae").patch_size == 7
     assert check("03_vit_mae", given | {"dataset": "digits"}).experiment("mae").patch_size == 2
+    with pytest.raises(ValueError, match=r"patch_size: None is a quarter .*30x30 pixels have none"):
+        check("03_vit_mae", given | {"image_size": 30}).experiment("mae")
 
 
 def test_larger_scales_judge_on_three_kinds_of_masks():

@@ -223,6 +223,13 @@ def test_few_labels_have_their_accuracies(found):
     assert table.rows[0].cells["1% of the labels"] == grids.Entry("0.250", 0.25)
 
 
+def test_shares_that_are_close_have_a_column_each(found):
+    some = {f"accuracy@{share}": Measure(value=0.2, n=7) for share in (0.001, 0.004, 0.125)}
+    few = found[0].model_copy(update={"metrics": {"test": some}})
+    shares = [f"{share}% of the labels" for share in ("0.1", "0.4", "12.5")]
+    assert grids.tables_of([few])[0].columns[-3:] == shares
+
+
 def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
     monkeypatch.setattr(
         report, "all_notebooks", lambda: [NOTEBOOKS / "01_vanilla_autoencoder.ipynb"]

@@ -574,9 +574,11 @@ def test_a_parameter_reaches_the_kernel_as_the_same_text(text, way, accepted, tm
         cli.papermill, ["in.ipynb", "out.ipynb", *given_as(way, text, tmp_path)]
     )
     assert done.exit_code == 0, done.output
-    book = parameterize_notebook(
-        load_notebook_node(str(NOTEBOOKS / "04_masking_strategies.ipynb")), accepted[0]
-    )
+    declared = new_code_cell("dataset = 'digits'", metadata={"tags": ["parameters"]})
+    kernel = {"name": "python3", "language": "python", "display_name": "Python 3"}
+    empty = new_notebook(cells=[declared], metadata={"kernelspec": kernel})
+    nbformat.write(empty, tmp_path / "empty.ipynb")
+    book = parameterize_notebook(load_notebook_node(str(tmp_path / "empty.ipynb")), accepted[0])
     (cell,) = [
         cell.source for cell in book.cells if "injected-parameters" in cell.metadata.get("tags", [])
     ]
@@ -584,6 +586,10 @@ def test_a_parameter_reaches_the_kernel_as_the_same_text(text, way, accepted, tm
     exec(cell, names)
     assert names["dataset"] == text and names.get("strategies", [text]) == [text]
     assert list(parameters.literals(cell)) == list(accepted[0])
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=ascii)
+def test_no_such_text_is_taken_for_a_data_set(text, mark):
     with pytest.raises(parameters.ParameterError, match="unknown data set"):
         parameters.check("04_masking_strategies", {"dataset": text})
 

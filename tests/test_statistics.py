@@ -36,6 +36,11 @@ def test_the_interval_of_a_share_is_about_that_of_the_binomial_distribution(shar
     assert statistics.share_interval(share, n) == pytest.approx((high - low) / n / 2, abs=1.5 / n)
 
 
+def test_a_share_of_all_or_of_none_is_not_certain():
+    assert statistics.share_interval(1.0, 50) == pytest.approx(statistics.share_interval(0.0, 50))
+    assert statistics.share_interval(1.0, 50) > 0.03
+
+
 def rows_of(errors, index=None, mask="m", split="test"):
     images = index or list(range(len(errors)))
     return pd.DataFrame({"split": split, "mask": mask, "image": images, "mse_hidden": errors})
@@ -107,6 +112,13 @@ def test_means_of_another_split_and_measure_and_of_nothing_are_left_out():
     empty = tidy().assign(seed=7, value=np.nan)
     found = means(pd.concat([tidy(), other, more, empty]), "accuracy", ["strategy", "ratio"])
     assert found["mean"].max() < 22 and set(found["seeds"]) == {3}
+
+
+def test_a_parameter_that_some_runs_do_not_have_is_a_group_too():
+    """PCA has no latent size."""
+    table = tidy().assign(latent=lambda rows: rows["ratio"].where(rows["strategy"] == "random"))
+    found = means(table, "accuracy", ["strategy", "ratio", "latent"])
+    assert found["latent"].isna().tolist() == [True, True, False, False]
 
 
 def test_a_seed_twice_in_one_mean_is_refused():

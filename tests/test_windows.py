@@ -137,7 +137,8 @@ REFUSED = [
     (picture(30, 40), 80, {}, "30x40 is no whole patches of 4x4 pixels: cut it"),
     (picture(12, 40), 30, {}, "12x40 is smaller than the model's 16x16"),
     (picture(), 16, {}, "the mask is of 16 patches, the picture has 8x10"),
-    (picture(), 80, {"stride": 0}, "a stride of 0"),
+    (picture(), 80, {"stride": 0}, "windows 0 patches apart"),
+    (picture(), 80, {"stride": 5}, "windows 5 patches apart leave gaps.*: give 1 to 4"),
 ]
 
 

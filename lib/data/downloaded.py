@@ -172,7 +172,7 @@ def from_arrays(
 def mnist_family(name: str, torchvision_name: str) -> None:
     """Register MNIST or a set that is laid out like it."""
 
-    @dataset(name, native=28)
+    @dataset(name)
     def read(split: Split, root: Path, size: int | None, path: str) -> Images:
         source = getattr(torchvision_datasets(), torchvision_name)
 
@@ -216,7 +216,7 @@ def unpacked_sha256(archive: Path, expected: str) -> str:
 def cifar(name: str, torchvision_name: str, folder: str) -> None:
     """Register a CIFAR set."""
 
-    @dataset(name, native=32)
+    @dataset(name)
     def read(split: Split, root: Path, size: int | None, path: str) -> Images:
         source = getattr(torchvision_datasets(), torchvision_name)
         archive, expected = CIFAR_SHA256[torchvision_name]
@@ -266,7 +266,7 @@ def check_archive(archive: Path, expected: str, root: Path) -> None:
                 )
 
 
-@dataset("stl10", native=96)
+@dataset("stl10")
 def stl10(split: Split, root: Path, size: int | None, path: str) -> Images:
     """The 5000 labelled training images; torchvision checks the unpacked files itself."""
     source = torchvision_datasets().STL10
@@ -287,7 +287,7 @@ def stl10(split: Split, root: Path, size: int | None, path: str) -> Images:
     return from_arrays("stl10", split, size, images, data.labels, data.classes, digest)
 
 
-@dataset("cifar10-jpeg", native=32, version=2)
+@dataset("cifar10-jpeg", version=2)
 def cifar10_jpeg(split: Split, root: Path, size: int | None, path: str) -> Images:
     """A copy of CIFAR-10 as JPEG (quality 75), so not bit-equal to the original.
 

@@ -54,7 +54,7 @@ GAP = 16  # pixels between the regions of two splits
 Box = tuple[int, int, int, int]  # left, top, right, bottom
 
 
-@dataset("mnist-5k", embedded=True, native=28)
+@dataset("mnist-5k", embedded=True)
 def mnist_5k(split: Split, root: Path, size: int | None, path: str) -> Images:
     file = installed_file(*MNIST_5K)
     table = np.loadtxt(file, delimiter=",", dtype=np.uint8)  # 784 pixels and a label
@@ -81,7 +81,7 @@ def in_turn(labels: UInt8[np.ndarray, " count"], part: slice) -> Int64[np.ndarra
     return np.stack(rows, axis=1).reshape(-1)
 
 
-@dataset("digits", embedded=True, native=8)
+@dataset("digits", embedded=True)
 def digits(split: Split, root: Path, size: int | None, path: str) -> Images:
     from sklearn.datasets import load_digits  # takes a second, which no other set needs
 
@@ -99,7 +99,7 @@ def digits(split: Split, root: Path, size: int | None, path: str) -> Images:
     )
 
 
-@dataset("photos", embedded=True, native=32)
+@dataset("photos", embedded=True)
 def photos(split: Split, root: Path, size: int | None, path: str) -> Images:
     files = [photo_file(label) for label in PHOTOS]
     images: list[np.ndarray] = []

@@ -57,7 +57,7 @@ class Part:
     classes: tuple[str, ...]
 
 
-@dataset("folder", native=None, version=4)
+@dataset("folder", version=4)
 def folder(split: Split, root: Path, size: int | None, path: str) -> Images:
     place = existing(path)
     variant = f"folder-{place.name}"
@@ -141,10 +141,11 @@ def split_files(place: Path) -> dict[str, list[Picture]]:
             f"{place} has a folder for {' and '.join(own)} but none called train "
             f"(links are not followed): add it, or put all pictures together"
         )
+    check_train(place, own)
     pool = own.pop("train", None) or pictures_in(place)
-    if len(pool) < 3:
+    if len(pool) < 4:
         raise DataError(
-            f"{len(pool)} pictures in {place} cannot be split: give at least 3, better hundreds"
+            f"{len(pool)} pictures in {place} cannot be split: give at least 4, better hundreds"
         )
     order = permutation(len(pool)).tolist()
     tenth = max(1, len(pool) // 10)
@@ -153,6 +154,19 @@ def split_files(place: Path) -> dict[str, list[Picture]]:
             own[split] = [pool[i] for i in sorted(order[-tenth:])]
             order = order[:-tenth]
     return own | {"train": [pool[i] for i in sorted(order)]}
+
+
+def check_train(place: Path, own: dict[str, list[Picture]]) -> None:
+    """Raises DataError where a folder called train could as well be a class of that name."""
+    if "train" not in own or own["train"][0].label:
+        return
+    known = split_folders(place).values()
+    others = [one for one in folders_in(place) if one not in known and files_in(one, place)]
+    if others:
+        raise DataError(
+            f"{place} has pictures in train and in {others[0].name}: is train a class, or the "
+            "training images? Rename it, or put the other pictures elsewhere"
+        )
 
 
 def split_folders(place: Path) -> dict[str, Path]:
@@ -171,7 +185,10 @@ def pictures_in(place: Path) -> list[Picture]:
     """Every picture, sorted; one level of classes, or none. Raises DataError for no picture."""
     found: list[Picture] = []
     for child in folders_in(place):
-        found += [Picture(child.name, file) for file in files_in(child, place)]
+        try:
+            found += [Picture(child.name, file) for file in files_in(child, place)]
+        except PermissionError:
+            raise DataError(f"{child} cannot be read: allow it, or put it elsewhere") from None
     found = found or [Picture("", file) for file in files_in(place, place)]
     if not found:
         kinds = ", ".join(sorted(SUFFIXES))

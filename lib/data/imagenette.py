@@ -38,14 +38,14 @@ def variant_under(root: Path) -> str:
     return "imagenette" if side == 160 else f"imagenette-{side}"
 
 
-@dataset("imagenette", native=None, version=VERSION, variant=variant_under)
+@dataset("imagenette", version=VERSION, variant=variant_under)
 def imagenette(split: Split, root: Path, size: int | None, path: str) -> Images:
     """The version of 160 pixels; a tenth of its training set validates."""
     fetch("imagenette", root, [FOLDER], download)
     return read_variant("imagenette", split, root, size)
 
 
-@dataset("imagenette-128", native=None, version=VERSION)
+@dataset("imagenette-128", version=VERSION)
 def imagenette_128(split: Split, root: Path, size: int | None, path: str) -> Images:
     """The same pictures with a shorter side of 128 pixels: a copy, not downloaded."""
     place = root / FOLDER

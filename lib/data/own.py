@@ -92,8 +92,14 @@ def add(file: Path, found: OwnPictures) -> None:
 
 def add_folder(place: Path, found: OwnPictures, at_most: int | None) -> None:
     """Add what can be read of a folder. Raises DataError where nothing can."""
-    folders = [place, *folders_in(place)]
-    files = [file for folder in folders for file in files_in(folder, place)]
+    folders = [place]
+    files = files_in(place, place)
+    for folder in folders_in(place):
+        try:
+            files += files_in(folder, place)
+            folders.append(folder)
+        except PermissionError:
+            found.skipped.append(f"the folder {folder.name} may not be read")
     if not files:
         kinds = ", ".join(sorted(SUFFIXES))
         raise DataError(
@@ -142,11 +148,13 @@ def evenly(files: list[Path], at_most: int | None) -> list[Path]:
 
 def free_name(file: Path, found: OwnPictures) -> str:
     """What a picture is called: its file's name, with its folder's, or a number, where that is
-    taken; of a long one beginning and end, for a figure has little room.
+    taken; of a long one beginning and end, for a figure has little room. Signs that are no UTF-8,
+    as in names from old archives, become question marks.
     """
     names = (file.stem, f"{file.parent.name}/{file.name}")
     numbered = (f"{number} {file.stem}" for number in count(2))
-    every = map(shortened, chain(names, numbered))
+    plain = (name.encode("utf-8", "replace").decode() for name in chain(names, numbered))
+    every = map(shortened, plain)
     return next(name for name in every if name not in found.pictures)
 
 

@@ -34,7 +34,9 @@ def open_rgb(path: Path) -> Image.Image:
 def to_rgb(picture: Image.Image, name: str = "the picture") -> Image.Image:
     """Any mode to RGB. Raises ValueError, with the picture's name, for values out of range."""
     if picture.mode.startswith(("I", "F")):
-        picture = Image.fromarray(to_bytes(picture, name))
+        grey = to_bytes(picture, name)
+        clear = picture.info.get("transparency")  # one value of all, in a PNG of 16 bits
+        picture = Image.fromarray(np.where(np.asarray(picture) == clear, np.uint8(255), grey))
     if "transparency" in picture.info or picture.mode in ("RGBA", "LA", "PA"):
         picture = picture.convert("RGBA")
         white = Image.new("RGBA", picture.size, "white")

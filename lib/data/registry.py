@@ -89,7 +89,6 @@ class DataSet:
     name: str
     read: Reader
     embedded: bool  # True: comes with an installed package, needs no root and no network
-    native: int | None  # side of its images in pixels; None: they differ, a size must be given
     version: int  # raise it when images, splits or sha256 change: old records are then stale
     variant: Callable[[Path], str] | None  # which registered variant lies under a root, if any
 
@@ -101,14 +100,13 @@ def dataset(
     name: str,
     *,
     embedded: bool = False,
-    native: int | None = None,
     version: int = 1,
     variant: Callable[[Path], str] | None = None,
 ) -> Callable[[Reader], Reader]:
     """Register a reader `read(split, root, size, path)`; `path` follows a colon in the name."""
 
     def register(read: Reader) -> Reader:
-        DATASETS.add(name, DataSet(name, read, embedded, native, version, variant), read.__module__)
+        DATASETS.add(name, DataSet(name, read, embedded, version, variant), read.__module__)
         return read
 
     return register

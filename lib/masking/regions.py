@@ -84,7 +84,8 @@ def multi_block(batch, grid, hidden, generator, scores=None, progress=None):
 
     Assran et al. 2023 (arXiv 2301.08243), section 3: aspect .75 to 1.5, each .15 to .2 of the
     image, which hides about half of it. For any ratio, here, they grow until they hide as much as
-    is asked, one up to a third larger than another, as there; the last few are random.
+    is asked, one up to a third larger than another, as there; the last few are random; on a grid of
+    one or two rows, which blocks of such shapes do not fill, many are.
     """
     tokens = grid[0] * grid[1]
     size = 0.15 + 0.05 * torch.rand(TARGETS, batch, 1, generator=generator)

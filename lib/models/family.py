@@ -121,7 +121,8 @@ class Family:
         """The label, with which patches its training hides."""
         if not self.module.hides_patches:
             return self.label
-        return f"{self.label}, {strategy} {ratio:.0%}" if ratio else f"{self.label}, not masked"
+        hidden = f"{strategy} {100 * ratio:.3g}%" if ratio else "not masked"
+        return f"{self.label}, {hidden}"
 
 
 MODELS: Register[Family] = Register("lib.models")

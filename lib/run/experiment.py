@@ -65,9 +65,9 @@ class Run:
     splits: Splits | None  # None where the data is not at hand
     kept: Sheet | None = None  # its pictures from disk
 
-    def value(self, name: str, split: str = "test") -> float:
-        """One measure, NaN where it is not defined. Raises KeyError naming those there are."""
-        found = self.record.value(name, split)
+    def value(self, name: str) -> float:
+        """One measure on test images, or NaN. Raises KeyError naming those there are."""
+        found = self.record.value(name)
         return float("nan") if found is None else found
 
     @functools.cached_property
@@ -119,7 +119,7 @@ def run(
     not go together) and NotFinite (training diverged), each before a record is written.
     """
     place = execution.checkpoints(experiment.key)
-    with only_one(place) if execution.keeps else contextlib.nullcontext():
+    with only_one(place):
         done = finished(experiment, execution, need_model)
         if done is None or (done.model is None and need_model and experiment.fine_tune is None):
             done = start(experiment, execution, pretrained)

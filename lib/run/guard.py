@@ -41,7 +41,6 @@ GRACE = 5.0  # seconds between asking and killing
 FIRST_WORD = 30.0  # seconds after which it is said how far a run is; then after twice as many
 STARTS = 3  # of a command whose kernel found its port taken
 PORT_TAKEN = ("Address already in use", "Kernel died before replying to kernel_info")
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 
 def command(
@@ -80,7 +79,6 @@ def parse(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--parent", type=int, default=os.getppid(), help="without which it must not run on"
     )
-    parser.add_argument("--threads", type=int, default=0, help="of the command; 0 = as it likes")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(arguments)
 
@@ -123,8 +121,6 @@ def run(options: argparse.Namespace, ledger: Path, deadline: float) -> tuple[int
     """
     adopt()
     environment = os.environ | {LEDGER: str(ledger.resolve())}
-    if options.threads:
-        environment |= dict.fromkeys(THREADS, str(options.threads))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, asked_to_stop)
     with options.log.open("wb") as log:

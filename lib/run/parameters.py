@@ -15,7 +15,6 @@ checks its cells by the same call, without a kernel.
 """
 
 import ast
-import hashlib
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -33,6 +32,7 @@ from lib.finetune import FineTune
 from lib.machine import resolve_device
 from lib.masking import STRATEGIES
 from lib.models.family import MODELS
+from lib.run.records import key_of
 from lib.run.settings import Execution, Experiment, Showing, settle
 from lib.training import Recipe
 
@@ -41,6 +41,7 @@ DICTIONARIES = (*EVERYWHERE, "fine_tune")
 SAID_BY_NOTEBOOK = [("execution", "notebook")]
 SAID_BY_NOTEBOOK += [("experiment", name) for name in ("model", "options", "recipe", "fine_tune")]
 OF_TRAINING = ("strategy", "mask_ratio", "recipe")  # fields of an experiment
+OF_ARMS = ("learning_rates",)  # one for each arm of a comparison: two may be equal
 SHOWN = 200  # characters of a value that a message repeats
 
 
@@ -125,7 +126,7 @@ class Parameters:
         given = {"test_masks": self.test_masks} | self.of_experiment | changes
         given["dataset"] = settle_variant(given["dataset"], self.execution().data_root)
         size = given["patch_size"]
-        given["patch_size"] = self.quarter() if size is None else patch(size)
+        given["patch_size"] = self.quarter() if size is None else size
         given["model"] = model
         if MODELS[model].trained and not MODELS[model].module.hides_patches:
             given["mask_ratio"] = 0.0
@@ -151,10 +152,15 @@ class Parameters:
         return tuple(f"{name}@{ratio:g}" for name in defined)
 
     def quarter(self) -> int | tuple[int, int]:
-        """A quarter of the images' sides: what a patch size of None stands for."""
+        """A quarter of the sides, for a patch size of None. Raises ValueError for no whole one."""
         root, size = self.execution().data_root, self.of_experiment.get("image_size")
         dataset = settle_variant(self.values["dataset"], root)
         height, width = load(dataset, "test", root, size).images.shape[2:]
+        if height % 4 or width % 4:
+            raise ValueError(
+                f"patch_size: None is a quarter of the side, and images of {height}x{width} pixels "
+                "have none: give a patch_size that divides both sides"
+            )
         return height // 4 if height == width else (height // 4, width // 4)
 
     def identity(self) -> dict[str, Any]:
@@ -168,13 +174,7 @@ class Parameters:
     def digest(self) -> str:
         """Eight digits that stand for everything that decides the numbers."""
         values = {name: value for name, value in self.values.items() if name != "execution"}
-        text = json.dumps(values, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def patch(size: Any) -> Any:
-    """A patch size as `Experiment` wants it; lists are what notebooks and YAML have."""
-    return tuple(size) if isinstance(size, list) else size
+        return key_of(values)[:8]
 
 
 def notebooks() -> list[str]:
@@ -316,7 +316,7 @@ def wrong_fields(parameters: Parameters) -> list[str]:
     problems = []
     for name, value in parameters.of(Experiment).items():
         if name != "patch_size" or value is not None:
-            problems += wrong_item(Experiment, name, patch(value), name)
+            problems += wrong_item(Experiment, name, value, name)
     for name, value in parameters.values["experiment"].items():
         if name in Experiment.model_fields:
             problems += wrong_item(Experiment, name, value, f"experiment.{name}")
@@ -396,6 +396,8 @@ def wrong_items(parameters: Parameters) -> list[str]:
         for number, item in enumerate(items):
             for config in configs:
                 problems += wrong_item(config, field, item, f"{name}.{number}")
+            if name not in OF_ARMS and item in items[:number]:
+                problems.append(f"{name}.{number} = {shown(item)}: stands twice: give each once")
     return problems
 
 

@@ -96,12 +96,12 @@ class Record(Strict):
         """sha256 of the content."""
         return hashlib.sha256(self.model_dump_json(exclude={"sha256"}).encode()).hexdigest()
 
-    def value(self, name: str, split: str = "test") -> float | None:
-        """One measure. Raises KeyError naming those there are."""
-        found = self.metrics.get(split, {})
+    def value(self, name: str) -> float | None:
+        """One measure on test images. Raises KeyError naming those there are."""
+        found = self.metrics.get("test", {})
         if name not in found:
             there = ", ".join(found)
-            raise KeyError(f"record {self.name} has no {name!r} on {split}: it has {there}")
+            raise KeyError(f"record {self.name} has no {name!r} on test: it has {there}")
         return found[name].value
 
 

@@ -7,6 +7,7 @@ code that behaved otherwise is not taken for a result of today's.
 """
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,6 +38,13 @@ def named_masks(value: Any) -> Any:
     return EVERY if value == "every" else as_tuple(value)
 
 
+def as_side(value: Any) -> Any:
+    """Height and width of a patch, or the side of a square one: each is said in one way."""
+    sides = as_tuple(value)
+    square = isinstance(sides, tuple) and len(sides) == 2 and sides[0] == sides[1]
+    return sides[0] if square else sides
+
+
 def there(path: str) -> str:
     """A path as it was given. Raises ValueError where there is nothing."""
     try:
@@ -48,6 +56,20 @@ def there(path: str) -> str:
     return path
 
 
+PatchSize = Annotated[Side | tuple[Side, Side], BeforeValidator(as_side)]
+
+
+def check_spelling(test_masks: Sequence[str]) -> None:
+    """A mask is drawn by its name: raises ValueError for one that has two, or stands twice."""
+    for name in test_masks:
+        strategy, ratio = parse_mask(name)
+        plain = f"{strategy}@{ratio:g}"
+        if name not in ("none", plain):
+            raise ValueError(f"test mask {name[:200]!r}: write it {plain}, as everywhere")
+    if len(set(test_masks)) < len(test_masks):
+        raise ValueError("test_masks: one stands twice: give each once")
+
+
 TestMasks = Annotated[tuple[str, ...], BeforeValidator(named_masks), Field(min_length=1)]
 Paths = Annotated[tuple[Annotated[str, AfterValidator(there)], ...], BeforeValidator(as_tuple)]
 
@@ -57,10 +79,10 @@ class Experiment(Config):
 
     dataset: str
     image_size: int | None = Field(None, ge=SMALLEST, le=LARGEST)  # side; None = as the set has it
-    subset: int | None = Field(None, ge=1)  # training images used; None = all
+    subset: int | None = Field(None, ge=2)  # training images used; None = all
     model: str
     options: dict[str, Any] = Field(default_factory=dict)  # of the model's own configuration
-    patch_size: Side | tuple[Side, Side] = 4  # in pixels; (height, width)
+    patch_size: PatchSize = 4  # in pixels; (height, width)
     strategy: str = "random"  # masks of training
     mask_ratio: float = Field(0.75, ge=0, lt=1)  # share of hidden patches; 0 = unmasked control
     test_masks: TestMasks = ("random@0.75",)  # see evaluate
@@ -83,6 +105,7 @@ class Experiment(Config):
                 f"fine_tune: {self.model} has no weights to tune, "
                 "method must be 'linear' or 'nearest'"
             )
+        check_spelling(self.test_masks)
         for name, ratio in [(self.strategy, self.mask_ratio), *self.judged_on]:
             if name not in STRATEGIES:
                 raise ValueError(unknown("masking strategy", name, STRATEGIES))

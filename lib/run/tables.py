@@ -6,7 +6,6 @@ but for what is called raw. Tables of committed records are made by engine/publi
 """
 
 import math
-from collections.abc import Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,12 +28,10 @@ RECONSTRUCTION = {
 FEATURES = {"probe_accuracy": "linear probe", "knn_accuracy": "k-NN"}
 
 
-def row(
-    record: Record, mask: str, split: str = "test", measures: Iterable[str] = RECONSTRUCTION
-) -> dict[str, Any]:
+def row(record: Record, mask: str) -> dict[str, Any]:
     """Titles and values of one record: its epochs, its measures under a mask, and of how many."""
-    found = record.metrics.get(split, {})
-    names = {RECONSTRUCTION[name]: f"{mask}/{name}" for name in measures}
+    found = record.metrics.get("test", {})
+    names = {title: f"{mask}/{name}" for name, title in RECONSTRUCTION.items()}
     names |= {title: name for name, title in FEATURES.items()}
     values = {title: found[name].value for title, name in names.items() if name in found}
     counts = [found[name].n for name in names.values() if name in found]
@@ -42,29 +39,27 @@ def row(
     return {"epochs": epochs, "n": next(iter(counts), 0)} | values
 
 
-def comparison(
-    runs: dict[str, "Run"], mask: str, split: str = "test", measures: Iterable[str] = RECONSTRUCTION
-) -> pd.DataFrame:
+def comparison(runs: dict[str, "Run"], mask: str) -> pd.DataFrame:
     """A row per run under one test mask; the table's name says on which data."""
-    rows = {label: row(run.record, mask, split, measures) for label, run in runs.items()}
+    rows = {label: row(run.record, mask) for label, run in runs.items()}
     table = pd.DataFrame.from_dict(rows, orient="index").dropna(axis=1, how="all")
     variants = sorted({run.record.data.variant for run in runs.values()})
     return table.round(3).rename_axis(f"{', '.join(variants)}, {mask}")
 
 
-def accuracies(record: Record, split: str = "test") -> dict[float, float | None]:
+def accuracies(record: Record) -> dict[float, float | None]:
     """Accuracy of a classifier by the share of the labels that it was given."""
     found = {}
-    for name, measure in record.metrics[split].items():
+    for name, measure in record.metrics["test"].items():
         what, _, share = name.partition("@")
         if what == "accuracy":
             found[float(share)] = measure.value
     return found
 
 
-def over_seeds(runs: list["Run"], name: str, split: str = "test") -> tuple[float, float]:
+def over_seeds(runs: list["Run"], name: str) -> tuple[float, float]:
     """Mean of a measure over runs that differ in their seed, and the half-width of its interval."""
-    return t_interval([run.value(name, split) for run in runs])
+    return t_interval([run.value(name) for run in runs])
 
 
 def shares(runs: dict[str, "Run"], name: str) -> dict[str, tuple[float | None, float]]:
