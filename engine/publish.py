@@ -110,7 +110,7 @@ def summary_rows(text: str, members: list[Record]) -> list[dict[str, Any]]:
             if None in values:
                 continue
             mean, half = t_interval(values)
-            numbers = {"mean": round(mean, 4), "half_width": round(half, 4)}
+            numbers = {"mean": round(mean, 6), "half_width": round(half, 6)}
             counts = {"seeds": len(values), "n": measure.n}
             rows.append(about | {"split": split, "measure": name} | numbers | counts)
     return rows

@@ -109,6 +109,7 @@ def part(notebook: Path, went: Outcome, own: list[Record]) -> dict[str, Any]:
         "claims": made,
         "held": sum(claim["holds"] for claim in made),
         "tables": grids.tables_of(own),
+        "runs": len({record.key for record in own}),
     }
 
 

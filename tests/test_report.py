@@ -22,6 +22,7 @@ from lib.run import records
 from lib.run.experiment import run
 from lib.run.records import Measure
 from lib.run.settings import Execution, Experiment
+from lib.run.tables import FEATURES
 
 OUTPUT = "execution = {}"
 DRAW = """
@@ -243,6 +244,34 @@ def test_a_row_leads_to_its_record_which_is_on_the_page(found, monkeypatch):
         (text,) = re.findall(rf'id="record-{record.key}"><summary>.*?<pre>(.*?)</pre>', page)
         told = json.loads(html.unescape(text))
         assert told["metrics"]["test"] == json.loads(record.model_dump_json())["metrics"]["test"]
+
+
+def test_a_published_number_is_the_mean_of_the_records_that_it_leads_to():
+    named = publish.FILLED | publish.GAPS | FEATURES
+    of = {title: name for name, title in named.items()}
+    made = {one.key: one for one in publish.current("standard")}
+    checked = 0
+    for row in [row for table in grids.published() for row in table.rows]:
+        for title in of.keys() & row.cells.keys():
+            text = row.cells[title].text.partition(" ")[0]
+            values = [made[key].metrics["test"].get(of[title]) for key in row.keys.values()]
+            if None in values:
+                assert text == ""
+            else:
+                mean = sum(one.value for one in values) / len(values)
+                assert float(text) == pytest.approx(mean, abs=0.51 * 0.1 ** len(text.split(".")[1]))
+                checked += 1
+    assert checked > 40
+
+
+def test_a_section_says_on_how_many_runs_its_claims_were_measured(found, monkeypatch):
+    (book,) = NOTEBOOKS.glob("01_*.ipynb")
+    monkeypatch.setattr(report, "all_notebooks", lambda: [book])
+    monkeypatch.setattr(records, "read_all", lambda folder: found)
+    claim = {"claim": 1, "statement": "s", "value": 1.0, "above": 0.0, "below": None, "holds": True}
+    monkeypatch.setattr(report, "claims_of", lambda name: [claim | {"bounds": "above 0"}])
+    page = report.page([Outcome(book.stem, 1.0, None)])
+    assert f"Measured on {len(found)} runs, which stand at the end of this section" in page
 
 
 def test_every_link_on_the_page_leads_to_something_on_it(monkeypatch):
