@@ -78,8 +78,8 @@ soak: setup  ## some 200 kills and other faults, half an hour; writes reports/ta
 steady: setup  ## how much room the notebooks' claims have, over seeds and machines, an hour or two; writes reports/tables/steady.csv
 	@$(BIN)/python tests/steady.py
 
-bench: setup  ## training speed of the ViT-MAE beside other projects (pip install -e .[peers] for them)
+bench: setup  ## training speed of the ViT-MAE beside other projects (pip install -e '.[peers]'); replaces reports/results/bench/cpu.json
 	@$(BIN)/python -W ignore -m benchmarks.mae --name cpu
 
-clean:  ## remove what runs have made here (records of larger runs stay)
+clean:  ## remove pages and quick runs (larger ones, sweeps and states stay)
 	rm -rf reports/index.html reports/your_images.html reports/api reports/demo reports/notebooks reports/results/quick reports/claims reports/figures/quick .pytest_cache .ruff_cache

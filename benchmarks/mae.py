@@ -7,7 +7,7 @@ AdamW). Given are images/s (median over rounds), the median of the per-round rat
 against the fastest peer, as shipped and with our settings, FLOPs per image as torch
 counts them, the share of the matrix-product peak that this machine reached in the same
 run, and peak memory. Peers come with `pip install -e .[dev,peers]`; one that is missing is left out
-and named. The result is printed and written to reports/results/bench.
+and named. The result is printed and, with --name, written to reports/results/bench.
 """
 
 import argparse

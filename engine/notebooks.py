@@ -1,6 +1,6 @@
 """The executed notebooks behind the report page: where they lie, and how each went.
 
-A notebook is run again when it, the code of `lib`, a published table or the lock has changed
+A notebook is run again when it, the code of `lib`, a record, weights or the lock has changed
 since its last success: its stamp is named by a digest of all of them. One that fails does not
 stop the others: its executed copy stays, with papermill's red banner, and its error is shown
 on the page. `Snakefile` holds the rules.

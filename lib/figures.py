@@ -18,7 +18,9 @@ import numpy as np
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float
+from matplotlib import patheffects
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
@@ -51,7 +53,7 @@ COLOURS = {
     "not masked": "#D55E00",
     "not masked, frozen": "#E8A070",
     "scratch": "#999933",
-    "scratch, longer": "#000000",
+    "scratch, longer": "#555522",
     "pixels, linear": "#666666",
     "pixels, nearest": "#999999",
 }
@@ -60,8 +62,12 @@ MARKERS = "osD^vP"  # so that curves differ in print, too
 LARGE = 150_000  # bytes of a PNG beyond which JPEG is tried,
 WORTH = 2 / 3  # and taken where it has at most this share of them
 MANY = 4  # labels beyond which a legend would cover the curves
-CROWD = 12  # columns beyond which a heat map has small cells
+CROWD = 12  # rows beyond which a heat map has small cells
 VEIL = (0.62, 0.72, 0.86)  # of hidden patches in pictures
+PALE = 0.45  # opacity of a control's bar, which has its method's colour
+EDGE = [patheffects.withStroke(linewidth=3, foreground="white")]
+NAMED_CLASS = {"fontsize": 13, "fontweight": "bold", "ha": "center", "va": "center"}
+NAMED_CLASS |= {"path_effects": EDGE}  # the number of a class among its points
 STYLE = {
     "font.size": 10,
     "axes.spines.top": False,
@@ -75,6 +81,7 @@ STYLE = {
 }
 
 Interval = tuple[float, float, float]  # value, half-width, half-width of the joint interval
+Point = tuple[float, float, float]  # horizontal, vertical, half-width of the latter's interval
 Bars = dict[str, tuple[float | None, float | None]]  # label -> (value, half-width or NaN)
 
 
@@ -127,16 +134,25 @@ def picture_rows(rows: dict[str, Pixels]) -> Figure:
     """Images in labelled rows, one column an image."""
     size = 0.85  # of an image, in inches
     columns = max(len(images) for images in rows.values())
-    whole = (size * columns + 1.7, size * len(rows))
+    names = 0.4 + 0.07 * max(map(len, rows))
+    whole = (size * columns + names, size * len(rows))
     figure, axes = canvas(len(rows), columns, whole, squeeze=False)
     for line, (label, images) in zip(axes, rows.items(), strict=True):
-        for axis, image in zip(line, images, strict=False):
-            axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
-        for axis in line:
+        for axis in line[len(images) :]:
             axis.set_axis_off()
+        for axis, image in zip(line, images, strict=False):
+            draw_picture(axis, image)
         beside = {"transform": line[0].transAxes, "ha": "right", "va": "center"}
         line[0].text(-0.15, 0.5, label, fontsize=9, **beside)
     return figure
+
+
+def draw_picture(axis: Axes, image: Float[Tensor, "channels height width"]) -> None:
+    """An image in a thin frame, without which a white one has no edge."""
+    axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
+    axis.set(xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set(visible=True, color="#BBBBBB", linewidth=0.5)
 
 
 def mosaic(images: Pixels, columns: int) -> Float[Tensor, "channels all_rows all_columns"]:
@@ -155,11 +171,11 @@ def titled_pictures(
     whole = (size * columns, sum(heights))
     grid = {"height_ratios": heights}
     figure, axes = canvas(len(rows), columns, whole, squeeze=False, gridspec_kw=grid)
-    for axis in axes.flat:
-        axis.set_axis_off()
     for line, row in zip(axes, rows, strict=True):
+        for axis in line[len(row) :]:
+            axis.set_axis_off()
         for axis, (title, image) in zip(line, row, strict=False):
-            axis.imshow(as_picture(image), cmap="gray", vmin=0, vmax=1)
+            draw_picture(axis, image)
             axis.set_title(title, fontsize=9, parse_math=False)
     return figure
 
@@ -273,35 +289,52 @@ def aside(places: pd.Series, number: int, every: pd.Series, log_x: bool) -> pd.S
 
 
 def bars(
-    panels: dict[str, Bars], names: dict[str, str] | None = None, units: Sequence[str] = ()
+    panels: dict[str, Bars],
+    names: dict[str, str] | None = None,
+    units: Sequence[str] = (),
+    controls: Sequence[str] = (),
 ) -> Figure:
-    """Panels of horizontal bars with the labels of the first.
+    """Panels of horizontal bars with the labels of the first, on one scale where units are alike.
 
-    panels   title -> label -> (value, half-width of its interval or NaN); None is no bar
-    names    label -> the method whose colour it has, where that is not the label itself
-    units    of the panels, in their order
+    panels     title -> label -> (value, half-width of its interval or NaN); None is no bar
+    names      label -> the method whose colour it has, where that is not the label itself
+    units      of the panels, in their order
+    controls   labels whose bars are pale
     """
     longest = max(len(values) for values in panels.values())
     whole = (3.4 * len(panels) + 1.6, 0.36 * longest + 1.0)
     figure, axes = canvas(1, len(panels), whole, squeeze=False, sharey=True)
     for axis, (title, values) in zip(axes[0], panels.items(), strict=True):
-        draw_bars(axis, values, names)
+        draw_bars(axis, values, names, controls)
         axis.set_title(title, fontsize=10, loc="left")
     for axis, unit in zip(axes[0], units, strict=False):
         axis.set_xlabel(unit)
+    share_scales(axes[0], units)
     axes[0, 0].invert_yaxis()
     return figure
 
 
-def draw_bars(axis: Axes, values: Bars, names: dict[str, str] | None) -> None:
+def share_scales(axes: Sequence[Axes], units: Sequence[str]) -> None:
+    """One horizontal scale for all axes of a unit, so that lengths can be compared."""
+    first: dict[str, Axes] = {}
+    for axis, unit in zip(axes, units, strict=False):
+        if first.setdefault(unit, axis) is not axis:
+            axis.sharex(first[unit])
+            first[unit].autoscale(axis="x")
+
+
+def draw_bars(
+    axis: Axes, values: Bars, names: dict[str, str] | None, controls: Sequence[str]
+) -> None:
     """Bars with their intervals, the value written at the end of each."""
     lengths = np.array([pair[0] for pair in values.values()], dtype=float)  # None becomes NaN
     halves = np.array([pair[1] for pair in values.values()], dtype=float)
+    strong = [1.0 if label not in controls else PALE for label in values]
     axis.barh(
         list(values),
         lengths,
         xerr=np.where(halves > 0, halves, np.nan),
-        color=[tint_of(label, names) for label in values],
+        color=[to_rgba(tint_of(label, names), a) for label, a in zip(values, strong, strict=True)],
         error_kw={"capsize": 3},
     )
     for label, length, half in zip(values, lengths, np.nan_to_num(halves), strict=True):
@@ -310,7 +343,8 @@ def draw_bars(axis: Axes, values: Bars, names: dict[str, str] | None) -> None:
         right = length >= 0
         end = length + half if right else length - half
         side = "left" if right else "right"
-        axis.text(end, label, f" {length:.3g} ", va="center", ha=side, fontsize=8)
+        shown = f" {length:.3f} " if abs(length) < 1 else f" {length:.3g} "
+        axis.text(end, label, shown, va="center", ha=side, fontsize=8)
     if np.isnan(lengths).all():
         axis.text(0.5, 0.5, "not measured", transform=axis.transAxes, ha="center", va="center")
     axis.grid(axis="y", visible=False)
@@ -318,23 +352,31 @@ def draw_bars(axis: Axes, values: Bars, names: dict[str, str] | None) -> None:
 
 
 def scatter(
-    panels: dict[str, tuple[Float[Tensor, "count 2"], Tensor | None]], size: float = 3.0
+    panels: dict[str, tuple[Float[Tensor, "count 2"], Tensor | None]],
+    beneath: dict[str, Float[Tensor, "other 2"]] | None = None,
+    size: float = 3.0,
 ) -> Figure:
-    """Points of the plane side by side, all on the same axes, coloured by label if any."""
+    """Points of the plane side by side, all on the same axes, coloured by label if any.
+
+    beneath   title -> points that are drawn in grey below the others
+
+    The number of a class stands where the middle of its points is.
+    """
     every = torch.cat([points.detach().cpu() for points, _ in panels.values()])
     reach = 1.05 * float(every.abs().max())
     figure, axes = canvas(1, len(panels), (size * len(panels) + 0.6, size), squeeze=False)
-    labelled = None
     for axis, (title, (points, labels)) in zip(axes[0], panels.items(), strict=True):
+        if title in (beneath or {}):
+            axis.scatter(*beneath[title].T, s=5, linewidths=0, color="#DDDDDD", rasterized=True)
         across, up = points.detach().cpu().numpy().T
-        if labels is None:
-            axis.scatter(across, up, s=5, linewidths=0, color="#444444")
-        else:
-            labelled = axis.scatter(across, up, s=5, linewidths=0, c=labels, cmap="tab10")
+        shades = "#444444" if labels is None else [f"C{label % 10}" for label in labels.tolist()]
+        axis.scatter(across, up, s=5, linewidths=0, color=shades, rasterized=True)
+        for label in [] if labels is None else labels.unique().tolist():
+            middle = np.median(points.detach().cpu()[labels == label].numpy(), axis=0)
+            axis.text(*middle, label, color=f"C{label % 10}", **NAMED_CLASS)
         axis.set_title(title, fontsize=10)
-        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal")
-    if labelled is not None:
-        figure.colorbar(labelled, ax=axes[0].tolist(), label="class", shrink=0.8)
+        axis.set(xlim=(-reach, reach), ylim=(-reach, reach), aspect="equal", xlabel="code 1")
+    axes[0, 0].set_ylabel("code 2")
     return figure
 
 
@@ -350,13 +392,12 @@ def matrix(
     """A table as a heat map with its numbers written in; small ones where there are many.
 
     reach   of differences: how far from zero, to either side, colours go on to change; the highest
-        value of each column is framed
+        values of each row, as they are written, are framed
     """
-    many = len(columns) > CROWD
-    width, height, ink_size = (0.42, 0.3, 6.5) if many else (1.3, 0.75, 10)
-    digits = 1 if many and reach is None else 2
-    below = 2.2 if many else 1.2  # of names that stand upright
-    figure, axis = canvas(size=(width * len(columns) + 2.2, height * len(rows) + below))
+    many = len(rows) > CROWD
+    width, height, ink_size = (0.62, 0.26, 8) if many else (1.3, 0.75, 10)
+    below = 1.7 if many else 1.2  # of names that stand aslant
+    figure, axis = canvas(size=(width * len(columns) + 3.4, height * len(rows) + below))
     colours = {"cmap": "cividis"}
     if reach is not None:
         colours = {"cmap": "RdBu", "vmin": -reach, "vmax": reach}
@@ -364,13 +405,15 @@ def matrix(
     for (row, column), value in np.ndenumerate(values):
         light = luminance(drawn.to_rgba(value)) > 0.5
         ink = {"color": "black" if light else "white", "fontsize": ink_size}
-        shown = round(value, digits) + 0.0  # no -0
-        axis.text(column, row, f"{shown:.{digits}f}", ha="center", va="center", **ink)
+        shown = round(value, 2) + 0.0  # no -0
+        axis.text(column, row, f"{shown:.2f}", ha="center", va="center", **ink)
     if reach is not None:
         frame = {"fill": False, "edgecolor": "black", "linewidth": 1.2}
-        for column, row in enumerate(values.argmax(axis=0)):
+        written = values.round(2)
+        for row, column in np.argwhere(written == written.max(axis=1, keepdims=True)):
             axis.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, **frame))
-    axis.set_xticks(range(len(columns)), columns, rotation=90 if many else 0)
+    aslant = {"rotation": 35, "ha": "right", "rotation_mode": "anchor"} if many else {}
+    axis.set_xticks(range(len(columns)), columns, **aslant)
     axis.set_yticks(range(len(rows)), rows)
     axis.set(xlabel=x, ylabel=y)
     axis.grid(visible=False)
@@ -406,41 +449,41 @@ def ranking(
         rows = np.array([values.get(label, (np.nan,) * 3) for label in labels], dtype=float)
         value, own, joint = rows.T
         tint = {"color": "#0072B2", "fmt": "none"}
-        axis.plot(value, places, "o", color="#0072B2", markersize=6, markerfacecolor="white")
+        axis.plot(value, places, "o", color="#0072B2", markersize=4, markerfacecolor="white")
         axis.errorbar(value, places, xerr=joint, elinewidth=1, **tint)
         axis.errorbar(value, places, xerr=own, elinewidth=3, **tint)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(f"{unit}, {zero} = 0" if zero else unit)
         axis.locator_params(axis="x", nbins=4)  # panels are narrow
+    share_scales(axes[0], units)
     axes[0, 0].set_yticks(places, labels)
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     return figure
 
 
-def named_points(
-    panels: dict[str, dict[str, tuple[float, float]]], x: str, units: Sequence[str]
-) -> Figure:
+def named_points(panels: dict[str, dict[str, Point]], x: str, units: Sequence[str]) -> Figure:
     """Points side by side, each with its name beside it, over one horizontal axis.
 
-    panels   title -> name -> (horizontal, vertical)
+    panels   title -> name -> (horizontal, vertical, half-width of the latter's interval or NaN)
     units    of the panels' vertical axes, in their order
     """
     whole = (5.4 * len(panels), 5.0)
     figure, axes = canvas(1, len(panels), whole, squeeze=False)
     for axis, (title, points), unit in zip(axes[0], panels.items(), units, strict=True):
-        for name, place in points.items():
-            axis.plot(*place, "o", markersize=5, color="#0072B2")
-            left = is_followed(place, list(points.values()))
+        every = [place for *place, _ in points.values()]
+        for name, (*place, half) in points.items():
+            axis.errorbar(*place, yerr=half, fmt="o", markersize=5, color="#0072B2", elinewidth=1)
+            left = is_followed(place, every)
             beside = {"xytext": (-5 if left else 5, 2), "textcoords": "offset points"}
             beside |= {"ha": "right" if left else "left", "fontsize": 8}
             axis.annotate(name, place, **beside)
         axis.set_title(title, fontsize=10, loc="left")
         axis.set(xlabel=x, ylabel=unit)
-        axis.margins(x=0.22)  # of names
+        axis.margins(x=0.3)  # of names
     return figure
 
 
-def is_followed(place: tuple[float, float], every: list[tuple[float, float]]) -> bool:
+def is_followed(place: Sequence[float], every: list[Sequence[float]]) -> bool:
     """Whether a name to the right of a point would lie on another point."""
     reach = np.ptp(np.array(every), axis=0)
     across, up = (np.array(every) - place).T / np.where(reach > 0, reach, 1)[:, None]

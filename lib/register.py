@@ -1,4 +1,4 @@
-"""A register of what the files of a folder hold: the models, the data sets.
+"""A register of what the files of a folder hold: the models, the data sets, the strategies.
 
 A file dropped into the folder is found by everything else. The files are imported when
 somebody first looks into the register and not before, so that whoever needs one model

@@ -42,7 +42,8 @@ def ranking():
 
 
 def named_points():
-    return figures.named_points({"one": {"a": (1.0, 2.0), "b": (2.0, 1.0)}}, "x [unit]", ["dB"])
+    one = {"a": (1.0, 2.0, 0.5), "b": (2.0, 1.0, math.nan)}
+    return figures.named_points({"one": one}, "x [unit]", ["dB"])
 
 
 def scatter():
@@ -196,27 +197,31 @@ def test_a_ranking_shows_each_value_and_both_of_its_intervals():
 
 
 def test_a_crowded_heat_map_has_all_its_numbers_in_small():
-    values = np.arange(60.0).reshape(3, 20)
-    axis = figures.matrix(values, list("abc"), [str(i) for i in range(20)], "x", "y", "dB").axes[0]
-    assert len(axis.texts) == 60 and axis.texts[-1].get_text() == "59.0"
-    assert axis.texts[0].get_fontsize() < 8
-    assert axis.get_xticklabels()[0].get_rotation() == 90
+    values = np.arange(60.0).reshape(20, 3)
+    axis = figures.matrix(values, [str(i) for i in range(20)], list("abc"), "x", "y", "dB").axes[0]
+    assert len(axis.texts) == 60 and axis.texts[-1].get_text() == "59.00"
+    assert axis.texts[0].get_fontsize() == 8
+    assert axis.get_xticklabels()[0].get_rotation() == 35
 
 
 def test_a_name_stands_on_the_side_where_no_point_is_near():
     """Of two points beside each other the left one's would cover the other."""
-    places = {"a": (0.0, 1.0), "b": (0.1, 1.0), "c": (1.0, 0.0)}
-    names = figures.named_points({"one": places}, "x", ["dB"]).axes[0].texts
+    places = {"a": (0.0, 1.0, 0.1), "b": (0.1, 1.0, 0.1), "c": (1.0, 0.0, math.nan)}
+    axis = figures.named_points({"one": places}, "x", ["dB"]).axes[0]
+    reach = [box.lines[2][0].get_segments() for box in axis.containers]
+    assert [float(np.ptp(bar[0][:, 1])) for bar in reach[:2]] == [pytest.approx(0.2)] * 2
+    names = axis.texts
     assert [name.get_ha() for name in names] == ["right", "left", "left"]
 
 
-def test_a_heat_map_of_differences_is_white_at_zero_and_frames_the_best_of_each_column():
-    values = np.array([[0.0, 0.0, 0.0], [0.5, -3.0, -0.004]])
-    axis = figures.matrix(values, ["a", "b"], ["c", "d", "e"], "x", "y", "dB", reach=1.0).axes[0]
+def test_a_heat_map_of_differences_is_white_at_zero_and_frames_the_best_of_each_row():
+    """Both of two that are written alike."""
+    values = np.array([[0.0, 0.5], [0.0, -3.0], [0.0, -0.004]])
+    axis = figures.matrix(values, ["c", "d", "e"], ["a", "b"], "x", "y", "dB", reach=1.0).axes[0]
     assert min(axis.images[0].to_rgba(0.0)[:3]) > 0.95
     framed = [(patch.get_x() + 0.5, patch.get_y() + 0.5) for patch in axis.patches]
-    assert framed == [(0, 1), (1, 0), (2, 0)]
-    assert [text.get_text() for text in axis.texts[3:]] == ["0.50", "-3.00", "0.00"]
+    assert framed == [(1, 0), (0, 1), (0, 2), (1, 2)]
+    assert [text.get_text() for text in axis.texts[1::2]] == ["0.50", "-3.00", "0.00"]
 
 
 def test_curves_of_the_other_split_and_of_nothing():
@@ -239,8 +244,31 @@ def test_bars_say_their_numbers_and_what_has_none_is_no_bar():
     figure = figures.bars({"one": {"mae": (0.512, 0.1), "b": (None, None), "c": (-0.25, 0.0)}})
     axis = figure.axes[0]
     assert [bar.get_width() for bar in axis.patches][::2] == [0.512, -0.25]
-    assert [text.get_text().strip() for text in axis.texts] == ["0.512", "-0.25"]
+    assert [text.get_text().strip() for text in axis.texts] == ["0.512", "-0.250"]
     assert [text.get_position()[0] for text in axis.texts] == [pytest.approx(0.612), -0.25]
+
+
+def test_panels_of_one_unit_have_one_scale_and_controls_are_pale():
+    panels = {"one": {"mae": (0.5, 0.1)}, "two": {"mae": (0.2, 0.1)}}
+    axes = figures.bars(panels, units=["accuracy"] * 2, controls=["mae"]).axes
+    assert axes[0].get_xlim() == axes[1].get_xlim() and axes[0].get_xlim()[1] > 0.6
+    assert axes[0].patches[0].get_facecolor()[3] == figures.PALE
+    other = figures.bars(panels, units=["accuracy", "dB"]).axes
+    assert (
+        other[0].get_xlim() != other[1].get_xlim() and other[0].patches[0].get_facecolor()[3] == 1
+    )
+
+
+def test_a_class_is_named_in_the_middle_of_its_points_and_in_their_colour():
+    points = torch.tensor([[0.0, 0.0], [1.0, 1.0], [0.5, 2.0], [-1.0, -1.0]])
+    drawn = figures.scatter({"a": (points, torch.tensor([3, 3, 3, 7]))}, {"a": points[:2]}).axes[0]
+    assert [(text.get_text(), text.get_position()) for text in drawn.texts] == [
+        ("3", (0.5, 1.0)),
+        ("7", (-1.0, -1.0)),
+    ]
+    beneath, above = drawn.collections
+    assert len(beneath.get_offsets()) == 2 and len(above.get_offsets()) == 4
+    assert to_hex(above.get_facecolors()[0]) == to_hex(drawn.texts[0].get_color())
 
 
 def test_a_label_has_the_colour_of_the_method_that_it_names():

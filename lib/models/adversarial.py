@@ -1,7 +1,7 @@
 """The adversarial autoencoder (Makhzani et al. 2015, arXiv 1511.05644, sections 2 and 2.3).
 
 An autoencoder whose code is pushed towards a chosen distribution by an adversary. Each
-batch has two phases: *reconstruction* (encoder and decoder lower the squared error) and
+batch has two parts: *reconstruction* (encoder and decoder lower the squared error) and
 *regularisation* (the discriminator learns to tell samples of the prior from codes, then the
 encoder, as the generator, learns to be mistaken for the prior). Real means prior, label 1;
 fake means code, label 0. The discriminator has no BatchNorm: batch statistics give the game
