@@ -109,9 +109,9 @@ def plan(name: str, sweep: Sweep, **execution: Any) -> list[Cell]:
             own = parameters_of(name, nested(sweep.parameters | chosen, known), execution)
             if "seed" not in known:
                 own["seeds"] = [own.pop("seed")]
+            cell = cell_of(sweep.notebook, label, own)
             if own.get("execution", {}).get("published"):
                 raise ValueError("execution.published: a sweep makes all of its records itself")
-            cell = cell_of(sweep.notebook, label, own)
         except ValueError as error:
             problems.append("\n    ".join([label, *reasons(error)]))
             continue

@@ -309,7 +309,7 @@ def bars(
         axis.set_title(title, fontsize=10, loc="left")
     for axis, unit in zip(axes[0], units, strict=False):
         axis.set_xlabel(unit)
-    share_scales(axes[0], units)
+    share_scales(list(axes[0]), units)
     axes[0, 0].invert_yaxis()
     return figure
 
@@ -455,7 +455,7 @@ def ranking(
         axis.set_title(title, fontsize=10, loc="left")
         axis.set_xlabel(f"{unit}, {zero} = 0" if zero else unit)
         axis.locator_params(axis="x", nbins=4)  # panels are narrow
-    share_scales(axes[0], units)
+    share_scales(list(axes[0]), units)
     axes[0, 0].set_yticks(places, labels)
     axes[0, 0].set_ylim(len(labels) - 0.5, -0.5)
     return figure
