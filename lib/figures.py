@@ -367,7 +367,7 @@ def scatter(
     figure, axes = canvas(1, len(panels), (size * len(panels) + 0.6, size), squeeze=False)
     for axis, (title, (points, labels)) in zip(axes[0], panels.items(), strict=True):
         if title in (beneath or {}):
-            axis.scatter(*beneath[title].T, s=5, linewidths=0, color="#DDDDDD", rasterized=True)
+            axis.scatter(*beneath[title].T, s=5, linewidths=0, color="#AAAAAA", rasterized=True)
         across, up = points.detach().cpu().numpy().T
         shades = "#444444" if labels is None else [f"C{label % 10}" for label in labels.tolist()]
         axis.scatter(across, up, s=5, linewidths=0, color=shades, rasterized=True)
