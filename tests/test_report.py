@@ -261,7 +261,7 @@ def test_a_published_number_is_the_mean_of_the_records_that_it_leads_to():
                 mean = sum(one.value for one in values) / len(values)
                 assert float(text) == pytest.approx(mean, abs=0.51 * 0.1 ** len(text.split(".")[1]))
                 checked += 1
-    assert checked > 40
+    assert checked > 30
 
 
 def test_a_section_says_on_how_many_runs_its_claims_were_measured(found, monkeypatch):
