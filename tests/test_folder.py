@@ -489,7 +489,7 @@ def test_the_cache_is_used_renewed_and_never_trusted_when_damaged(classes, monke
 
 @pytest.mark.parametrize("by", ["in place", "another file"])
 def test_other_bytes_under_an_equal_size_and_date_are_decoded_anew(tmp_path, by):
-    for number in range(3):
+    for number in range(4):
         Image.new("RGB", (8, 8), (10, 10, 10)).save(tmp_path / f"{number}.bmp")  # of one size
     before = splits_of(tmp_path)
     for file in sorted(tmp_path.glob("*.bmp")):

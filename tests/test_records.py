@@ -137,7 +137,7 @@ def test_a_key_knows_what_was_asked_and_not_in_which_order():
 
 
 def test_a_half_written_record_is_never_found(tmp_path, monkeypatch):
-    def dies(self, text):
+    def dies(self, text, **how):
         with self.open("w") as stream:
             stream.write(text[:40])
         raise OSError("disk full")

@@ -143,16 +143,18 @@ def split_files(place: Path) -> dict[str, list[Picture]]:
         )
     check_train(place, own)
     pool = own.pop("train", None) or pictures_in(place)
-    if len(pool) < 4:
+    carved = [split for split in ("test", "validation") if split not in own]
+    least = 2 + len(carved)  # two to train on, which have a mean and a spread
+    if len(pool) < least:
         raise DataError(
-            f"{len(pool)} pictures in {place} cannot be split: give at least 4, better hundreds"
+            f"{len(pool)} pictures in {place} cannot be split: give at least {least}, better "
+            "hundreds"
         )
     order = permutation(len(pool)).tolist()
     tenth = max(1, len(pool) // 10)
-    for split in ("test", "validation"):
-        if split not in own:
-            own[split] = [pool[i] for i in sorted(order[-tenth:])]
-            order = order[:-tenth]
+    for split in carved:
+        own[split] = [pool[i] for i in sorted(order[-tenth:])]
+        order = order[:-tenth]
     return own | {"train": [pool[i] for i in sorted(order)]}
 
 
