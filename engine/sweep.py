@@ -111,7 +111,9 @@ def plan(name: str, sweep: Sweep, **execution: Any) -> list[Cell]:
                 own["seeds"] = [own.pop("seed")]
             cell = cell_of(sweep.notebook, label, own)
             if own.get("execution", {}).get("published"):
-                raise ValueError("execution.published: a sweep makes all of its records itself")
+                raise ValueError(
+                    "execution.published: a sweep makes all of its records itself, leave it out"
+                )
         except ValueError as error:
             problems.append("\n    ".join([label, *reasons(error)]))
             continue

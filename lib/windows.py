@@ -166,16 +166,13 @@ def check(model: nn.Module, picture: Picture, mask: PictureMask, stride: int) ->
         raise ValueError(
             "every patch is hidden, so there is nothing to predict from: lower the ratio"
         )
-    if not 1 <= stride <= min(model.space.grid):
-        raise ValueError(
-            f"stride: windows {stride} patches apart leave gaps or lead nowhere: give 1 to "
-            f"{min(model.space.grid)}"
-        )
+    if stride < 1:
+        raise ValueError(f"a stride of {stride} patches leads nowhere: give at least 1")
 
 
 def starts(length: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along a side, the last one at its end."""
-    return [*range(0, length - window, stride), length - window]
+    """Where windows begin along a side, without gaps between them, the last one at its end."""
+    return [*range(0, length - window, min(stride, window)), length - window]
 
 
 def cut(whole: Tensor, corner: Size, size: Size) -> Tensor:

@@ -1,6 +1,8 @@
 """Shapes are checked in tests: every function of `lib` is wrapped by jaxtyping and beartype."""
 
 import itertools
+import os
+from pathlib import Path
 
 from jaxtyping import install_import_hook
 
@@ -42,6 +44,21 @@ def few_photos():
         registry.read_once.cache_clear()
         yield
     registry.read_once.cache_clear()
+
+
+@pytest.fixture
+def locked(monkeypatch) -> set[str]:
+    """Names of folders that may not be read: root, who runs tests, may read any."""
+    names: set[str] = set()
+    scan = os.scandir
+
+    def refused(place):
+        if Path(place).name in names:
+            raise PermissionError(place)
+        return scan(place)
+
+    monkeypatch.setattr("os.scandir", refused)
+    return names
 
 
 @pytest.fixture

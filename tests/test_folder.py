@@ -145,6 +145,15 @@ def test_a_class_called_train_is_not_taken_for_the_training_images(tmp_path):
         load(f"folder:{tmp_path}", "train", size=8)
 
 
+def test_what_may_not_be_read_beside_the_training_images_is_no_class(tmp_path, locked):
+    """As lost+found on a disk of its own."""
+    for number in range(4):
+        paint(tmp_path / "train" / f"{number}.png")
+    (tmp_path / "lost+found").mkdir()
+    locked.add("lost+found")
+    assert len(load(f"folder:{tmp_path}", "train", size=8)) == 2
+
+
 def test_a_folder_of_three_pictures_is_too_few(tmp_path):
     for number in range(3):
         paint(tmp_path / f"{number}.png")
@@ -154,15 +163,8 @@ def test_a_folder_of_three_pictures_is_too_few(tmp_path):
     assert len(load(f"folder:{tmp_path}", "train", size=8)) == 2
 
 
-def test_a_class_that_may_not_be_read_is_named(classes, monkeypatch):
-    scan = folder.os.scandir
-
-    def refused(place):
-        if Path(place).name == "blue":
-            raise PermissionError
-        return scan(place)
-
-    monkeypatch.setattr(folder.os, "scandir", refused)
+def test_a_class_that_may_not_be_read_is_named(classes, locked):
+    locked.add("blue")
     with pytest.raises(DataError, match="blue cannot be read"):
         splits_of(classes)
 

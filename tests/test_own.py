@@ -1,14 +1,12 @@
 """The reader's own pictures: all of them, whole, and friendly where there is nothing to see."""
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from lib.data import folder
 from lib.data.embedded import PHOTOS
 from lib.data.own import own_pictures, read_picture
 from lib.data.registry import DataError
@@ -99,17 +97,10 @@ def test_a_name_that_is_no_utf8_can_be_drawn_and_drawn_by(tmp_path):
     stream(0, f"mask/{name}")
 
 
-def test_a_folder_that_may_not_be_read_is_skipped_by_name(tmp_path, monkeypatch):
+def test_a_folder_that_may_not_be_read_is_skipped_by_name(tmp_path, locked):
     painted(tmp_path / "a.png")
     painted(tmp_path / "lost+found" / "b.png")
-    scan = folder.os.scandir
-
-    def refused(place):
-        if Path(place).name == "lost+found":
-            raise PermissionError
-        return scan(place)
-
-    monkeypatch.setattr(folder.os, "scandir", refused)
+    locked.add("lost+found")
     found = own_pictures([tmp_path], shorter=16)
     assert list(found.pictures) == ["a"]
     assert found.skipped[0] == "the folder lost+found may not be read"

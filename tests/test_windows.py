@@ -118,12 +118,12 @@ def test_nothing_hidden_is_the_picture():
 
 
 @pytest.mark.parametrize("length", [4, 5, 7, 12, 13])
-@pytest.mark.parametrize("stride", [1, 2, 3, 4])
+@pytest.mark.parametrize("stride", [1, 2, 3, 4, 9])
 def test_windows_reach_from_end_to_end_without_gaps(length, stride):
     begun = starts(length, 4, stride)
     assert begun[0] == 0 and begun[-1] == length - 4
     steps = [after - before for before, after in pairwise(begun)]
-    assert all(0 < step <= stride for step in steps)
+    assert all(0 < step <= min(stride, 4) for step in steps), "a wider one leaves no gaps either"
 
 
 def test_the_middle_of_a_picture_is_whole_patches():
@@ -137,8 +137,7 @@ REFUSED = [
     (picture(30, 40), 80, {}, "30x40 is no whole patches of 4x4 pixels: cut it"),
     (picture(12, 40), 30, {}, "12x40 is smaller than the model's 16x16"),
     (picture(), 16, {}, "the mask is of 16 patches, the picture has 8x10"),
-    (picture(), 80, {"stride": 0}, "windows 0 patches apart"),
-    (picture(), 80, {"stride": 5}, "windows 5 patches apart leave gaps.*: give 1 to 4"),
+    (picture(), 80, {"stride": 0}, "a stride of 0"),
 ]
 
 

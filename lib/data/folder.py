@@ -162,8 +162,8 @@ def check_train(place: Path, own: dict[str, list[Picture]]) -> None:
     """Raises DataError where a folder called train could as well be a class of that name."""
     if "train" not in own or own["train"][0].label:
         return
-    known = split_folders(place).values()
-    others = [one for one in folders_in(place) if one not in known and files_in(one, place)]
+    layers = list(split_folders(place).values())
+    others = [file.parent for file in beside(place, layers) if file.parent.parent == place]
     if others:
         raise DataError(
             f"{place} has pictures in train and in {others[0].name}: is train a class, or the "
