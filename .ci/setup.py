@@ -84,6 +84,8 @@ def chosen_lock():
 def install():
     """An environment that holds what the lock says, and this project."""
     if not os.path.exists(PYTHON):
+        print("set-up, once: .venv from requirements.lock, 3 GB of downloads at most")
+        sys.stdout.flush()
         run(sys.executable, "-m", "venv", VENV)
     uv = os.path.join(VENV, "bin", "uv")
     if not os.path.exists(uv):

@@ -47,7 +47,11 @@ def completions(model: nn.Module, picture: Tensor) -> Figure:
             row.append((f"{title}: {found.told(name)}", found.completed[name]))
         rows.append([*row, ("original", picture)])
     figure = figures.titled_pictures(rows)
-    figure.supxlabel("dB: PSNR on hidden pixels", fontsize=8)
+    height, width = picture.shape[1:]
+    figure.supxlabel(
+        f"{width}x{height} pixels; dB: PSNR on hidden ones; flat: where a window sees nothing",
+        fontsize=8,
+    )
     return figure
 
 
@@ -59,17 +63,19 @@ def main() -> int:
     try:
         found = one_picture(given.image)
         (picture,) = found.pictures.values()
+        for sentence in found.told():
+            print(sentence)
         picture = trimmed(picture, model.space.shape.patch)
+        print(f"completing {given.image.name}: some twenty seconds", flush=True)
         figure = completions(model, picture)
     except ValueError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 1
     file = REPORTS / "demo" / f"{given.image.stem}.png"
-    replace_file(file, lambda aside: figure.savefig(aside, format="png", dpi=130))
+    instead = " (the last one of this name is replaced)" if file.exists() else ""
+    replace_file(file, lambda aside: figure.savefig(aside, format="png", dpi=220))
     plt.close(figure)
-    for sentence in found.told():
-        print(sentence)
-    print(f"wrote {file}")
+    print(f"wrote {file}{instead}")
     return 0
 
 

@@ -23,6 +23,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgba
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextPath
 from PIL import Image
 from torch import Tensor
 
@@ -164,8 +165,12 @@ def mosaic(images: Pixels, columns: int) -> Float[Tensor, "channels all_rows all
 def titled_pictures(
     rows: Sequence[Sequence[tuple[str, Float[Tensor, "channels height width"]]]], size: float = 2.4
 ) -> Figure:
-    """Rows of pictures, each with its own title above it; `size` of each in inches."""
+    """Rows of pictures, each with its own title above it; `size` of each in inches.
+
+    Titles are all of one size, at which the longest is no wider than its place.
+    """
     columns = max(len(row) for row in rows)
+    points = min(fitting(title, 0.95 * 72 * size) for row in rows for title, _ in row)
     tallest = [max(image.shape[1] / image.shape[2] for _, image in row) for row in rows]
     heights = [size * side + 0.3 for side in tallest]
     whole = (size * columns, sum(heights))
@@ -176,8 +181,16 @@ def titled_pictures(
             axis.set_axis_off()
         for axis, (title, image) in zip(line, row, strict=False):
             draw_picture(axis, image)
-            axis.set_title(title, fontsize=9, parse_math=False)
+            axis.set_anchor("N")  # titles of a row stand side by side, whatever lies below
+            axis.set_title(title, fontsize=points, parse_math=False)
     return figure
+
+
+def fitting(title: str, width: float, largest: float = 9.0) -> float:
+    """The size of a title's letters at which it is no wider than `width`; all in points."""
+    letters = title.replace("$", "S")  # which would begin a formula
+    wide = TextPath((0, 0), letters, size=largest).get_extents().width if letters else 0
+    return largest * min(1, width / wide) if wide > 0 else largest
 
 
 def diagram(*chains: Sequence[tuple[str, str]], size: float = 1.35) -> Figure:

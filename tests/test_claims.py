@@ -24,8 +24,12 @@ def test_claims_are_about_declared_parameters(claims, tmp_path, capsys):
     other.check("two is above three", 2, above=3)
     said = capsys.readouterr().out.splitlines()
     assert said[0] == "1 holds: two is above one"
-    assert said[1] == "1 not claimed under these parameters: two is above three"
-    assert len(claims.room()) == 1 and other.room() is None
+    assert said[1].startswith("Nothing is claimed under these parameters")
+    other.check("two is above one", 2, above=1)
+    assert not capsys.readouterr().out, "said once"
+    assert list(claims.room()) == ["measured", "claimed", "room"]
+    assert list(other.room()) == ["of the declared parameters", "measured", "claimed"]
+    assert list(other.room()["claimed"]) == ["above 3", "above 1"]
 
 
 def test_a_claim_that_does_not_hold_fails_with_its_numbers(claims):

@@ -41,10 +41,20 @@ def test_a_picture_of_any_kind_becomes_a_figure(mode, size, tmp_path, monkeypatc
     assert demonstrate(monkeypatch, tmp_path / "mine.png") == 0
     file = tmp_path / "reports" / "demo" / "mine.png"
     said = capsys.readouterr().out.splitlines()
-    assert said[-1] == f"wrote {file}"
+    assert said[-2:] == ["completing mine.png: some twenty seconds", f"wrote {file}"]
     assert said[0].startswith("enlarged to 32 pixels") == (min(size) < 32)
     with Image.open(file) as made:
         assert min(made.size) > 200 and len(made.convert("RGB").getcolors(2**24)) > 50
+
+
+def test_of_two_pictures_of_one_name_the_later_replaces_the_earlier_and_says_so(
+    tmp_path, monkeypatch, capsys
+):
+    for kind in ("png", "bmp"):
+        Image.new("RGB", (32, 32), (200, 10, 10)).save(tmp_path / f"mine.{kind}")
+        demonstrate(monkeypatch, tmp_path / f"mine.{kind}")
+    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("wrote")]
+    assert ["replaced" in line for line in told] == [False, True]
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no picture"])

@@ -30,7 +30,9 @@ def test_a_still_picture_stands_where_nobody_looks(model, monkeypatch):
     (figure,) = shown
     seen, words, original = [axis.get_title() for axis in figure.axes]
     plt.close(figure)
-    assert (seen, original) == ("one, block", "original") and words.startswith("75% hidden, ")
+    assert (seen, original) == ("one, block", "original") and words.endswith(
+        " dB on the hidden 75%"
+    )
 
 
 def test_sliders_redraw_what_was_chosen(model):
@@ -55,4 +57,4 @@ def test_what_is_seen_is_kept_and_what_is_hidden_is_measured(model):
     assert kept.float().mean() == 0.5
     assert torch.equal(completed[:, kept], original[:, kept])
     error = ((completed - original)[:, ~kept] ** 2).mean().item()
-    assert found.words == f"50% hidden, there {-10 * math.log10(error):.1f} dB"
+    assert found.words == f"{-10 * math.log10(error):.1f} dB on the hidden 50%"

@@ -130,6 +130,16 @@ def test_a_large_figure_is_a_jpeg(tmp_path):
     )
 
 
+@pytest.mark.parametrize("title", ["inpainting, red_noise: 19.6 dB", "w$" * 12, "cat", ""])
+def test_no_title_is_wider_than_its_place(title):
+    shown = torch.rand(3, 16, 8, generator=torch.Generator().manual_seed(0))
+    drawn = figures.titled_pictures([[(title, shown), ("beside", shown)]], size=1.6)
+    drawn.draw_without_rendering()
+    wide = drawn.axes[0].title.get_window_extent().width / drawn.dpi
+    assert wide < 1.6
+    assert (drawn.axes[1].title.get_fontsize() == 9) == (len(title) < 5), "all of one size"
+
+
 def test_the_same_figure_is_the_same_svg(tmp_path):
     for name in ("first", "second"):
         figures.publish(lines(), name, "a", "c", tmp_path)

@@ -1,8 +1,12 @@
 """Every strategy hides exactly as many patches as asked for, by its generator alone."""
 
+import re
+
+import nbformat
 import pytest
 import torch
 
+from lib.files import NOTEBOOKS, ROOT
 from lib.masking import STRATEGIES, draw, hidden_count
 from lib.masking.registry import strategy
 from lib.scores import SCORES
@@ -49,6 +53,9 @@ def test_masks_follow_from_their_generator_alone(name):
     torch.manual_seed(2)
     again = many(name, (8, 8), ratio)
     assert torch.equal(first, again), f"{name} draws from something else than its generator"
+    if STRATEGIES[name].moves and not STRATEGIES[name].looks_at:
+        other = many(name, (8, 8), ratio, seed=1)
+        assert not torch.equal(first, other), f"{name} does not draw from its generator"
 
 
 @pytest.mark.parametrize("name", STRATEGIES)
@@ -91,8 +98,31 @@ def test_a_place_is_hidden_as_often_as_its_mirror_images(name, ratio):
     """Also where a line or a rectangle has to be cut, as 7x7 patches have to be."""
     for grid in ((7, 7), (8, 8)):
         share = many(name, grid, ratio, batch=4000).reshape(-1, *grid).float().mean(dim=0)
-        assert (share - share.flip(0)).abs().max() < 0.06  # five standard errors
-        assert (share - share.flip(1)).abs().max() < 0.06
+        for side in (0, 1):
+            apart = (share - share.flip(side)).abs().max()
+            why = f"{name} prefers a side of {grid}: draw directions by lot, and lots among equals"
+            assert apart < 0.06, why  # five standard errors
+
+
+def examples() -> list[str]:
+    """Strategies that are printed for readers to begin with."""
+    pages = ROOT / "CONTRIBUTING.md", NOTEBOOKS / "04_masking_strategies.ipynb"
+    solution = nbformat.read(pages[1], as_version=4).cells[-1].source
+    blocks = re.findall(r"```python\n(.*?)```", pages[0].read_text() + solution, re.DOTALL)
+    return [block for block in blocks if "@strategy(" in block]
+
+
+@pytest.mark.parametrize("source", examples(), ids=["recipe", "exercise"])
+def test_a_strategy_that_readers_copy_does_what_every_strategy_does(source, monkeypatch):
+    monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
+    monkeypatch.setattr(STRATEGIES, "files", dict(STRATEGIES.files))
+    before = set(STRATEGIES)
+    exec(source, {"__name__": "an example"})
+    (name,) = set(STRATEGIES) - before
+    test_the_exact_number_is_hidden_in_every_image(name, (7, 7))
+    test_masks_follow_from_their_generator_alone(name)
+    test_a_strategy_moves_if_it_says_so(name)
+    test_a_place_is_hidden_as_often_as_its_mirror_images(name, 0.75)
 
 
 @pytest.mark.parametrize("name", STRATEGIES)

@@ -9,13 +9,11 @@ import shlex
 
 import nbformat
 import pytest
-import torch
 import yaml
 from papermill.cli import _resolve_type
 
 from lib.data.registry import DataError
 from lib.files import NOTEBOOKS, ROOT
-from lib.masking import STRATEGIES, draw
 from lib.run import arms, experiment, parameters, records
 
 FILES = sorted(NOTEBOOKS.glob("*.ipynb"))
@@ -247,19 +245,6 @@ def test_an_exercise_that_is_a_run_of_embedded_images_has_a_solution(file):
             assert f"\n({letter}) " in told
 
 
-@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
-def test_code_of_a_solution_is_a_strategy_that_works(file, monkeypatch):
-    monkeypatch.setattr(STRATEGIES, "entries", dict(STRATEGIES))
-    monkeypatch.setattr(STRATEGIES, "files", dict(STRATEGIES.files))
-    for source in re.findall(r"```python\n(.*?)```", solutions(file)[1], re.DOTALL):
-        before = set(STRATEGIES)
-        exec(source, {"__name__": "a solution"})
-        (name,) = set(STRATEGIES) - before
-        generator = torch.Generator().manual_seed(0)
-        mask = draw(name, batch=50, grid=(7, 7), ratio=0.75, generator=generator)
-        assert set(mask.sum(dim=1).tolist()) == {37} and len(mask.unique(dim=0)) > 1
-
-
 REHEARSAL = {
     "seeds": [0],
     "dataset": "mnist-5k",
@@ -291,8 +276,7 @@ def executed(name, given) -> None:
 
 
 def nothing_is_claimed(said) -> bool:
-    not_claimed = re.findall(r"(?m)^\d+ not claimed under these parameters", said)
-    return len(not_claimed) > 10 and " holds: " not in said
+    return "Nothing is claimed under these parameters" in said and " holds: " not in said
 
 
 def test_the_notebook_of_the_larger_runs_trains_every_arm_and_keeps_its_record(tmp_path, capsys):
@@ -309,11 +293,12 @@ def test_the_notebook_of_the_larger_runs_trains_every_arm_and_keeps_its_record(t
         ("adversarial", 1),
         ("autoencoder", 1),
         ("autoencoder", 1),
+        ("mae", 1),
         ("mae", 2),
         ("mae", 2),
-    ], "masked and not"
+    ], "masked and not, and a control of as many operations as the masked ViT-MAE"
     used = [one for one in kept if one.parameters["fine_tune"]]
-    assert len(used) == len(arms.WAYS)
+    assert len(used) == len(arms.WAYS) + 1
 
 
 def test_the_comparison_trains_the_strategies_of_a_reader(tmp_path, capsys):

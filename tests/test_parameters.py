@@ -236,6 +236,12 @@ def test_the_check_makes_no_folder(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+def test_parameters_with_one_value_otherwise_are_another_experiment():
+    p = check("06_larger_data", {})
+    assert p.but(epochs=9).experiment("mae").recipe.epochs == 9 and p.epochs == 30
+    assert p.but().experiment("mae") == p.experiment("mae")
+
+
 def test_an_unknown_notebook_is_refused():
     with pytest.raises(ParameterError, match="did you mean 03_vit_mae"):
         check("03_vit_mea", {})

@@ -183,6 +183,11 @@ def test_what_we_save_we_load_bit_equal_with_its_pixel_statistics(tmp_path):
     assert back.config.eps == model.config.eps
 
 
+def test_who_may_read_the_configuration_may_read_the_weights(tmp_path):
+    save_pretrained(tiny(), tmp_path)
+    assert len({file.stat().st_mode for file in tmp_path.iterdir()}) == 1
+
+
 def test_oblong_images_keep_their_size(tmp_path):
     model = tiny(size=(8, 16))
     save_pretrained(model, tmp_path)

@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from pydantic import ValidationError
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from lib.files import replace_file, write_json
@@ -380,10 +380,8 @@ def save_pretrained(
     folder = Path(folder)
     tensors = {name: tensor.contiguous() for name, tensor in to_published(model, dtype).items()}
 
-    def write_tensors(aside: Path) -> None:
-        save_file(tensors, aside, {"format": "pt"})
-
-    replace_file(folder / "model.safetensors", write_tensors)
+    content = save(tensors, {"format": "pt"})  # save_file would let nobody else read it
+    replace_file(folder / "model.safetensors", lambda aside: aside.write_bytes(content))
     write_json(folder / "config.json", published_config(model))
     write_json(folder / "preprocessor_config.json", published_preprocessor(model))
 

@@ -60,16 +60,20 @@ class Claims:
                 f"claim {claim['claim']} does not hold: {statement} "
                 f"(measured {value:.4g}, claimed {bounds(claim)})"
             )
-        verdict = "holds" if holds else "does NOT hold"
-        if not self.declared:
-            verdict = "not claimed under these parameters"
-        print(f"{claim['claim']} {verdict}: {statement}")
+        if self.declared:
+            print(f"{claim['claim']} {'holds' if holds else 'does NOT hold'}: {statement}")
+        elif len(self.made) == 1:
+            print("Nothing is claimed under these parameters; what they gave stands below.")
 
-    def room(self) -> pd.DataFrame | None:
-        """A row for each claim: what was measured, its bounds, and the room between; None where
-        nothing is claimed.
+    def room(self) -> pd.DataFrame:
+        """A row for each claim: what was measured, its bounds, and the room between; under other
+        parameters than declared, what was measured and what is claimed elsewhere.
         """
-        return table(self.made) if self.declared else None
+        if self.declared:
+            return table(self.made)
+        found = table(self.made).drop(columns="room")
+        found.insert(0, "of the declared parameters", [claim["statement"] for claim in self.made])
+        return found
 
 
 def table(made: list[dict[str, Any]]) -> pd.DataFrame:

@@ -61,7 +61,7 @@ def sight(model: nn.Module, picture: Picture, strategy: str, ratio: float, seed:
     hidden = hidden_pixels(model, picture, mask)
     completed = complete(model, picture, mask, STRIDE)
     found = told(decibels(picture, completed, hidden))
-    words = f"{mask.float().mean():.0%} hidden, there {found}"
+    words = f"{found} on the hidden {mask.float().mean():.0%}"
     return Sight((veil(picture, hidden), completed, picture), words)
 
 

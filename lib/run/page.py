@@ -27,7 +27,10 @@ td, th { padding: .1rem .8rem; text-align: right }
 {% for sentence in words %}
 <p>{{ sentence }}</p>
 {% endfor %}
-{{ table }}
+{% for name, numbers in tables.items() %}
+<h2>{{ name }}</h2>
+{{ numbers }}
+{% endfor %}
 {% for each in figures %}
 <figure><img src="{{ each.source }}" alt="{{ each.alt }}">
 <figcaption>{{ each.caption }}</figcaption></figure>
@@ -40,16 +43,19 @@ def write_page(
     file: Path,
     title: str,
     words: Sequence[str],
-    table: pd.DataFrame,
+    tables: dict[str, pd.DataFrame],
     figures: list[str],
     folder: Path,
 ) -> Path:
-    """Write a page of sentences, a table, and figures.
+    """Write a page of sentences, tables by title, and figures.
 
     figures   names under which `figures.publish` has saved them in `folder`
     """
     drawn = [saved(folder / f"{name}.json") for name in figures]
     page = jinja2.Environment(autoescape=True).from_string(TEMPLATE)
-    numbers = Markup(table.to_html(border=0, na_rep=""))  # which escapes what it writes
-    write_text(file, page.render(title=title, words=words, table=numbers, figures=drawn))
+    numbers = {
+        name: Markup(table.to_html(border=0, na_rep=""))  # which escapes what it writes
+        for name, table in tables.items()
+    }
+    write_text(file, page.render(title=title, words=words, tables=numbers, figures=drawn))
     return file

@@ -18,7 +18,7 @@ import ast
 import json
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any
 
@@ -61,6 +61,10 @@ class Parameters:
         if name not in values:
             raise AttributeError(f"notebook {self.notebook} has no parameter {name!r}")
         return values[name]
+
+    def but(self, **values: Any) -> "Parameters":
+        """The same with some values otherwise, which are not checked."""
+        return replace(self, values=self.values | values)
 
     def of(self, config: type[Config]) -> dict[str, Any]:
         """The values that are fields of a configuration."""
