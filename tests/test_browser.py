@@ -315,11 +315,11 @@ def test_a_slider_redraws(browser, lab):
     )
     drawn.wait_for(timeout=120_000)
     before = drawn.get_attribute("src")
-    assert any("75% hidden" in text for text in words.all_inner_texts())
+    assert any("on the hidden 75%" in text for text in words.all_inner_texts())
     handle = window.locator(".noUi-handle").first
     handle.focus()
     handle.press("ArrowRight")
-    window.get_by_text("85% hidden").wait_for(timeout=60_000)
+    window.get_by_text("on the hidden 85%").wait_for(timeout=60_000)
     assert drawn.get_attribute("src") != before
     window.screenshot(path=SCREENSHOTS / "lab-sliders.png")
     window.close()
