@@ -188,9 +188,9 @@ def titled_pictures(
 
 def fitting(title: str, width: float, largest: float = 9.0) -> float:
     """The size of a title's letters at which it is no wider than `width`; all in points."""
-    letters = title.replace("$", "S")  # which would begin a formula
-    wide = TextPath((0, 0), letters, size=largest).get_extents().width if letters else 0
-    return largest * min(1, width / wide) if wide > 0 else largest
+    letters = title.replace("$", "S").strip() or "I"  # $ would begin a formula
+    wide = TextPath((0, 0), letters, size=largest).get_extents().width
+    return largest * width / max(width, wide)
 
 
 def diagram(*chains: Sequence[tuple[str, str]], size: float = 1.35) -> Figure:

@@ -130,7 +130,7 @@ def test_a_large_figure_is_a_jpeg(tmp_path):
     )
 
 
-@pytest.mark.parametrize("title", ["inpainting, red_noise: 19.6 dB", "w$" * 12, "cat", ""])
+@pytest.mark.parametrize("title", ["inpainting, red_noise: 19.6 dB", "w$" * 12, "cat", "", " "])
 def test_no_title_is_wider_than_its_place(title):
     shown = torch.rand(3, 16, 8, generator=torch.Generator().manual_seed(0))
     drawn = figures.titled_pictures([[(title, shown), ("beside", shown)]], size=1.6)

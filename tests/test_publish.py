@@ -44,6 +44,27 @@ def test_the_readme_shows_the_published_tables():
     assert {"ViT-MAE, random 75%", "ViT-MAE, not masked"} <= set(rows)
 
 
+def test_what_the_readme_says_below_its_table_is_what_the_records_say():
+    shown = publish.views(briefly=True)[publish.FAMILIES].index
+    seeds = publish.by_configuration(publish.larger_runs("standard"))
+
+    def apart(name):
+        values = [[publish.value_of(one, "test", name) for one in seeds[text]] for text in shown]
+        return [max(of_one) - min(of_one) for of_one in values]
+
+    decibels = apart("random@0.75/psnr_hidden")
+    points = sorted(apart("probe_accuracy") + apart("knn_accuracy"))
+    assert 0.145 < max(decibels) < 0.155 and 0.03 < points[-1] < 0.04 and points[-2] < 0.025
+    table = publish.read_table().query("split == 'test'").set_index(["training", "measure"])["mean"]
+    said = " ".join((ROOT / "README.md").read_text().split())
+    for words, training, measure in (
+        ("has an SSIM of", "Biharmonic inpainting", "random@0.75/ssim_hidden"),
+        ("raw pixels are probed at", "Raw pixels", "probe_accuracy"),
+        ("an untrained ViT-MAE at", "ViT-MAE, untrained", "probe_accuracy"),
+    ):
+        assert f"{words} {table[training, measure]:.3f}".replace(" 0.", " .") in said
+
+
 def test_the_page_on_speed_shows_the_committed_benchmarks():
     text = publish.SPEED.read_text()
     assert text == publish.speed(text)
